@@ -1,0 +1,368 @@
+//! A reply on its way into the CRM: the stored document, what makes two posts the same reply, and where it belongs.
+//!
+//! Invariant: a reply is never dropped and never guessed into a stranger's CRM. Pure: imports `id`, `phone`, `time`;
+//! hashing is the caller's.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::id::{CompanyId, DocId, LocationId};
+use super::message::DOCUMENT_VERSION;
+use super::phone::Phone;
+use super::retry;
+use super::time::UnixMillis;
+
+/// The reply as the gateway posted it. Never changes.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplyAccepted {
+    pub v: u32,
+    pub at: UnixMillis,
+    pub replica: String,
+    pub counter: u64,
+    /// As posted: a number or a name such as `GLOBE`.
+    pub from: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phone: Option<Phone>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+    #[serde(default)]
+    pub attachments: Vec<String>,
+    /// When the person sent it, as the gateway says; else `at`.
+    pub sent_at: UnixMillis,
+    /// An explicit route.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub location: Option<LocationId>,
+}
+
+/// A reply and its progress.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Reply {
+    pub id: DocId,
+    pub accepted: ReplyAccepted,
+    pub progress: ReplyProgress,
+}
+
+/// What has been done about a reply, step by step.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplyProgress {
+    pub state: ReplyState,
+    /// The next look (wall time).
+    pub due_at: UnixMillis,
+    /// Tries at the step in hand.
+    #[serde(default)]
+    pub tries: u32,
+    /// Step 1: where it belongs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub location: Option<LocationId>,
+    /// Step 2: whose it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contact_id: Option<String>,
+    /// Step 3: GHL's ids of the posted message.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub posted_message: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub conversation_id: Option<String>,
+    /// 2xx answers without a `messageId`: GHL did not store it.
+    #[serde(default)]
+    pub not_stored: u32,
+    /// Why it is not posted, in a word for operators.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settled_at: Option<UnixMillis>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub strip_at: Option<UnixMillis>,
+}
+
+/// Where a reply stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReplyState {
+    Received,
+    Posted,
+    /// Nobody's: kept for a person to route.
+    Unrouted,
+    /// From a name or a foreign number: kept, nobody to post it to.
+    NotAPhone,
+    Dead,
+}
+
+impl ReplyState {
+    /// The word stored in keys.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Received => "received",
+            Self::Posted => "posted",
+            Self::Unrouted => "unrouted",
+            Self::NotAPhone => "not_a_phone",
+            Self::Dead => "dead",
+        }
+    }
+}
+
+/// A reply GHL answered 2xx without storing is tried this often.
+pub const NOT_STORED_LIMIT: u32 = 3;
+/// Every other failure is retried for this long before a person has to look.
+pub const REPLY_MAX_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
+/// After an answer nobody saw, that sender's lane waits this long.
+pub const UNKNOWN_POST_WAIT: Duration = Duration::from_secs(30);
+
+impl Reply {
+    /// A reply just received: posted next if it is from a phone.
+    #[must_use]
+    pub fn accept(id: DocId, accepted: ReplyAccepted, retention: Duration) -> Self {
+        let at = accepted.at;
+        let phone = accepted.phone.is_some();
+        let progress = ReplyProgress {
+            state: if phone { ReplyState::Received } else { ReplyState::NotAPhone },
+            due_at: at,
+            tries: 0,
+            location: None,
+            contact_id: None,
+            posted_message: None,
+            conversation_id: None,
+            not_stored: 0,
+            why: None,
+            settled_at: (!phone).then_some(at),
+            strip_at: (!phone).then(|| at.after(retention)),
+        };
+        Self { id, accepted: ReplyAccepted { v: DOCUMENT_VERSION, ..accepted }, progress }
+    }
+
+    /// The same reply with other progress.
+    #[must_use]
+    pub fn with(&self, progress: ReplyProgress) -> Self {
+        Self { progress, ..self.clone() }
+    }
+
+    /// Replies of one sender are posted in order.
+    #[must_use]
+    pub fn lane(&self) -> String {
+        self.accepted.phone.as_ref().map_or_else(|| self.id.0.clone(), |p| p.e164().to_owned())
+    }
+}
+
+/// What one try at the step in hand came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ReplyStep {
+    Routed(LocationId),
+    Unrouted,
+    ContactFound(String),
+    /// The contact we knew was deleted: look again.
+    ContactGone,
+    Posted {
+        message: String,
+        conversation: Option<String>,
+    },
+    /// 2xx without `messageId`.
+    NotStored,
+    /// Nothing was stored for sure: try again after `wait`, or by the usual back-off.
+    Later {
+        wait: Option<Duration>,
+        why: &'static str,
+    },
+    /// Nobody knows whether it was stored (5xx, time-out, reset).
+    Unknown,
+    /// GHL refuses it for good.
+    Refused(String),
+}
+
+/// What follows a step.
+#[must_use]
+pub fn after_step(reply: &Reply, step: ReplyStep, now: UnixMillis, retention: Duration, jitter: f64) -> ReplyProgress {
+    let mut p = reply.progress.clone();
+    let again = |mut p: ReplyProgress, wait: Duration, why: &str| {
+        if now.since(reply.accepted.at) >= REPLY_MAX_AGE {
+            return settle(p, ReplyState::Dead, Some(why), now, retention);
+        }
+        p.tries += 1;
+        p.why = Some(why.to_owned());
+        p.due_at = now.after(wait);
+        p
+    };
+    match step {
+        ReplyStep::Routed(location) => {
+            p.location = Some(location);
+            ReplyProgress { tries: 0, due_at: now, why: None, ..p }
+        }
+        ReplyStep::Unrouted => settle(p, ReplyState::Unrouted, Some("no location messaged this phone"), now, retention),
+        ReplyStep::ContactFound(contact) => {
+            p.contact_id = Some(contact);
+            ReplyProgress { tries: 0, due_at: now, why: None, ..p }
+        }
+        ReplyStep::ContactGone => {
+            p.contact_id = None;
+            let wait = retry::report(p.tries, jitter);
+            again(p, wait, "the contact was deleted")
+        }
+        ReplyStep::Posted { message, conversation } => {
+            p.posted_message = Some(message);
+            p.conversation_id = conversation;
+            settle(p, ReplyState::Posted, None, now, retention)
+        }
+        ReplyStep::NotStored => {
+            p.not_stored += 1;
+            if p.not_stored >= NOT_STORED_LIMIT {
+                settle(p, ReplyState::Dead, Some("the CRM answered without storing it"), now, retention)
+            } else {
+                let wait = retry::report(p.tries, jitter);
+                again(p, wait, "the CRM answered without storing it")
+            }
+        }
+        ReplyStep::Later { wait, why } => {
+            let wait = wait.unwrap_or_else(|| retry::report(p.tries, jitter));
+            again(p, wait, why)
+        }
+        ReplyStep::Unknown => again(p, UNKNOWN_POST_WAIT, "the CRM did not answer"),
+        ReplyStep::Refused(why) => settle(p, ReplyState::Dead, Some(&why), now, retention),
+    }
+}
+
+fn settle(
+    p: ReplyProgress,
+    state: ReplyState,
+    why: Option<&str>,
+    now: UnixMillis,
+    retention: Duration,
+) -> ReplyProgress {
+    ReplyProgress {
+        state,
+        why: why.map(str::to_owned),
+        settled_at: Some(now),
+        strip_at: Some(now.after(retention)),
+        ..p
+    }
+}
+
+/// A location that messaged the phone, for routing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sender {
+    pub location: LocationId,
+    pub company: Option<CompanyId>,
+    pub last_outbound_at: UnixMillis,
+}
+
+/// How far back an outbound message counts for routing a reply.
+pub const ROUTE_MEMORY: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// Where a reply belongs: explicit → the last location that messaged this phone, if all of the last seven days belong to one
+/// company → the default. `None`: kept as unrouted.
+#[must_use]
+pub fn route(
+    explicit: Option<&LocationId>,
+    senders: &[Sender],
+    default: Option<&LocationId>,
+    now: UnixMillis,
+) -> Option<LocationId> {
+    if let Some(location) = explicit {
+        return Some(location.clone());
+    }
+    let recent: Vec<&Sender> = senders.iter().filter(|s| now.since(s.last_outbound_at) <= ROUTE_MEMORY).collect();
+    if let Some(last) = recent.iter().max_by_key(|s| s.last_outbound_at) {
+        let one_location = recent.iter().all(|s| s.location == last.location);
+        let one_company = last.company.is_some() && recent.iter().all(|s| s.company == last.company);
+        return (one_location || one_company).then(|| last.location.clone());
+    }
+    default.cloned()
+}
+
+/// What identifies a reply: the gateway's id, else its content and the minute or time it was sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Identity {
+    /// One key decides.
+    Exact(String),
+    /// Neither id nor time: the content and the UTC minute, after a look at the minute before.
+    Minute { this: String, before: String },
+}
+
+/// The text to be hashed into the `_id`. Fields are length-prefixed, so that no two replies can spell the same.
+#[must_use]
+pub fn identity(
+    gateway_id: Option<&str>,
+    from: &str,
+    to: Option<&str>,
+    text: Option<&str>,
+    sent: Option<UnixMillis>,
+    now: UnixMillis,
+) -> Identity {
+    let join = |fields: &[&str]| fields.iter().map(|f| format!("{}:{f}", f.len())).collect::<String>();
+    if let Some(id) = gateway_id {
+        return Identity::Exact(join(&["id", id]));
+    }
+    let (to, text) = (to.unwrap_or_default(), text.unwrap_or_default());
+    if let Some(sent) = sent {
+        return Identity::Exact(join(&["at", from, to, text, &sent.0.to_string()]));
+    }
+    let minute = now.0.div_euclid(60_000);
+    let key = |m: i64| join(&["minute", from, to, text, &m.to_string()]);
+    Identity::Minute { this: key(minute), before: key(minute - 1) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: UnixMillis = UnixMillis(1_700_000_000_000);
+
+    fn sender(location: &str, company: Option<&str>, hours_ago: u64) -> Sender {
+        Sender {
+            location: LocationId::parse(location).unwrap(),
+            company: company.map(|c| CompanyId::parse(c).unwrap()),
+            last_outbound_at: NOW.before(Duration::from_secs(hours_ago * 3600)),
+        }
+    }
+
+    fn name(location: Option<LocationId>) -> Option<String> {
+        location.map(|l| l.to_string())
+    }
+
+    #[test]
+    fn a_reply_goes_to_the_location_that_messaged_last_within_one_company() {
+        let senders = [sender("A", Some("c"), 5), sender("B", Some("c"), 1)];
+        assert_eq!(name(route(None, &senders, None, NOW)), Some("B".into()));
+    }
+
+    #[test]
+    fn two_companies_within_seven_days_leave_a_reply_unrouted_even_with_a_default() {
+        let senders = [sender("A", Some("c"), 5), sender("B", Some("d"), 1)];
+        let default = LocationId::parse("D").unwrap();
+        assert_eq!(route(None, &senders, Some(&default), NOW), None);
+        let old = [sender("A", Some("c"), 24 * 8), sender("B", Some("d"), 1)];
+        assert_eq!(name(route(None, &old, None, NOW)), Some("B".into()));
+    }
+
+    #[test]
+    fn unknown_companies_count_as_strangers_to_each_other() {
+        let senders = [sender("A", None, 5), sender("B", None, 1)];
+        assert_eq!(route(None, &senders, None, NOW), None);
+        assert_eq!(name(route(None, &senders[..1], None, NOW)), Some("A".into()));
+    }
+
+    #[test]
+    fn an_explicit_location_beats_memory_and_the_default_comes_last() {
+        let d = LocationId::parse("D").unwrap();
+        assert_eq!(name(route(Some(&d), &[sender("A", None, 1)], None, NOW)), Some("D".into()));
+        assert_eq!(name(route(None, &[], Some(&d), NOW)), Some("D".into()));
+        assert_eq!(route(None, &[], None, NOW), None);
+    }
+
+    #[test]
+    fn without_id_and_time_a_reply_is_its_content_in_a_minute() {
+        let Identity::Minute { this, before } = identity(None, "a", None, Some("Yes"), None, NOW) else { panic!() };
+        let next = UnixMillis(NOW.0 + 60_000);
+        let Identity::Minute { before: was, .. } = identity(None, "a", None, Some("Yes"), None, next) else { panic!() };
+        assert_eq!(this, was);
+        assert_ne!(this, before);
+    }
+
+    #[test]
+    fn fields_cannot_be_shifted_into_each_other() {
+        let a = identity(None, "ab", Some("c"), Some("x"), Some(NOW), NOW);
+        let b = identity(None, "a", Some("bc"), Some("x"), Some(NOW), NOW);
+        assert_ne!(a, b);
+    }
+}

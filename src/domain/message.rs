@@ -1,0 +1,315 @@
+//! The outbound message: the document that is stored, and its words.
+//!
+//! Owns the shape (version 1) and the closed lists of states and failure codes; what may follow what lives in
+//! `transition`, what GHL is told in `report`. Changing a field here is a migration. Pure: imports `id`, `time`, `report`.
+
+use serde::{Deserialize, Serialize};
+
+use super::id::{AttemptId, DocId, Epoch, GhlMessageId, LocationId};
+use super::phone::Phone;
+use super::report::Report;
+use super::time::UnixMillis;
+
+/// The version of every stored document of this release.
+pub const DOCUMENT_VERSION: u32 = 1;
+
+/// What the webhook asked for. Never changes once stored; removed when the document is stripped.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Intake {
+    pub location: LocationId,
+    pub message_id: GhlMessageId,
+    pub contact_id: Option<String>,
+    pub conversation_id: Option<String>,
+    /// As GHL wrote it: normalised when the message is prepared, so that a bad number is a stored, reported failure.
+    pub phone: Option<String>,
+    pub text: Option<String>,
+    pub attachments: Vec<String>,
+    pub user_id: Option<String>,
+}
+
+impl Intake {
+    /// The lane this message keeps its order in: location and phone; an unreadable phone is a lane by itself.
+    #[must_use]
+    pub fn lane(&self) -> String {
+        let raw = self.phone.as_deref().unwrap_or_default();
+        match Phone::parse(raw) {
+            Ok(phone) => format!("{}:{}", self.location, phone.e164()),
+            Err(_) => format!("{}:?{}", self.location, self.message_id),
+        }
+    }
+}
+
+/// Shows no text and no number.
+impl std::fmt::Debug for Intake {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Intake")
+            .field("location", &self.location)
+            .field("message_id", &self.message_id)
+            .finish_non_exhaustive()
+    }
+}
+
+/// An outbound message as stored: what never changes, and its [`Progress`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    pub id: DocId,
+    pub accepted: Accepted,
+    pub progress: Progress,
+}
+
+/// The part of the document written once, at acceptance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Accepted {
+    /// [`DOCUMENT_VERSION`] of the release that wrote it.
+    pub v: u32,
+    /// Wall time of acceptance, at the replica that took the webhook.
+    pub at: UnixMillis,
+    /// Random name of that process, for order among equals.
+    pub replica: String,
+    /// Position among the messages that process accepted.
+    pub counter: u64,
+    pub intake: Intake,
+}
+
+impl Message {
+    /// A message just accepted: `queued`, due at once. Only the leader ever holds it.
+    #[must_use]
+    pub fn accept(intake: Intake, at: UnixMillis, replica: &str, counter: u64) -> Self {
+        Self {
+            id: DocId::outbound(&intake.location, &intake.message_id),
+            accepted: Accepted { v: DOCUMENT_VERSION, at, replica: replica.to_owned(), counter, intake },
+            progress: Progress::queued(at),
+        }
+    }
+
+    /// The same message with other progress.
+    #[must_use]
+    pub fn with(&self, progress: Progress) -> Self {
+        Self { progress, ..self.clone() }
+    }
+}
+
+/// Everything about a message that changes, in one piece, so that state, outcome and report move in one write.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    pub state: State,
+    /// Why it failed, for `rejected`, `parked`, `expired` and `dead`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<FailureCode>,
+    /// The term of the last claim.
+    #[serde(default)]
+    pub epoch: Epoch,
+    /// Claims since the last recorded outcome: five in a row are a poison message.
+    #[serde(default)]
+    pub crashes: u32,
+    /// Not looked at before this (wall time): a hold's end, a retry.
+    pub due_at: UnixMillis,
+    /// The composed parts; empty until the first `sending`, fixed from then on, so that a new rule can't change a half-sent message.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<PartRecord>,
+    /// Every try ever recorded, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attempts: Vec<Attempt>,
+    /// Rises with a person's resend: part of the idempotency key.
+    #[serde(default)]
+    pub generation: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settled_at: Option<UnixMillis>,
+    /// When the document becomes a tombstone; exists only on settled, unstripped documents.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub strip_at: Option<UnixMillis>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub report: Option<Report>,
+}
+
+impl Progress {
+    /// Fresh and waiting.
+    #[must_use]
+    pub fn queued(at: UnixMillis) -> Self {
+        Self {
+            state: State::Queued,
+            code: None,
+            epoch: Epoch::default(),
+            crashes: 0,
+            due_at: at,
+            parts: Vec::new(),
+            attempts: Vec::new(),
+            generation: 0,
+            settled_at: None,
+            strip_at: None,
+            report: None,
+        }
+    }
+
+    /// The newest try, which alone decides what is open.
+    #[must_use]
+    pub fn newest(&self) -> Option<&Attempt> {
+        self.attempts.last()
+    }
+
+    /// The first part nobody has accepted yet; `None` before composition and when all are sent.
+    #[must_use]
+    pub fn next_part(&self) -> Option<usize> {
+        self.parts.iter().position(|part| !part.accepted)
+    }
+
+    /// How many parts the gateway took.
+    #[must_use]
+    pub fn accepted_parts(&self) -> usize {
+        self.parts.iter().filter(|part| part.accepted).count()
+    }
+}
+
+/// One Cast call's worth of text.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartRecord {
+    pub text: String,
+    /// SMS segments by our own count.
+    pub segments: u32,
+    /// Settled for good: an accepted part is never sent again.
+    #[serde(default)]
+    pub accepted: bool,
+    /// The gateway's id of the accepted SMS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway_id: Option<String>,
+}
+
+/// Shows no text.
+impl std::fmt::Debug for PartRecord {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PartRecord")
+            .field("segments", &self.segments)
+            .field("accepted", &self.accepted)
+            .field("gateway_id", &self.gateway_id)
+            .finish_non_exhaustive()
+    }
+}
+
+/// One try at one part.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attempt {
+    pub id: AttemptId,
+    /// Index of the part, from 0.
+    pub part: usize,
+    pub epoch: Epoch,
+    pub at: UnixMillis,
+    pub result: AttemptResult,
+}
+
+/// What is known of a try.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AttemptResult {
+    /// Recorded before the call; nothing came back yet.
+    Open,
+    Accepted,
+    NotSent,
+    Rejected,
+    /// The call was made, or may have been, and nobody can say.
+    Unknown,
+}
+
+/// Where a message stands (bridge §3, table of states).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    Queued,
+    Held,
+    Sending,
+    InDoubt,
+    Accepted,
+    Rejected,
+    Parked,
+    Expired,
+    Dead,
+}
+
+impl State {
+    /// Settled messages neither block their lane nor are looked at again by the queue.
+    #[must_use]
+    pub fn settled(self) -> bool {
+        match self {
+            Self::Queued | Self::Held | Self::Sending | Self::InDoubt => false,
+            Self::Accepted | Self::Rejected | Self::Parked | Self::Expired | Self::Dead => true,
+        }
+    }
+
+    /// The word stored in keys and shown to operators.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Held => "held",
+            Self::Sending => "sending",
+            Self::InDoubt => "in_doubt",
+            Self::Accepted => "accepted",
+            Self::Rejected => "rejected",
+            Self::Parked => "parked",
+            Self::Expired => "expired",
+            Self::Dead => "dead",
+        }
+    }
+
+    /// The state of a stored word.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Self> {
+        [
+            Self::Queued,
+            Self::Held,
+            Self::Sending,
+            Self::InDoubt,
+            Self::Accepted,
+            Self::Rejected,
+            Self::Parked,
+            Self::Expired,
+            Self::Dead,
+        ]
+        .into_iter()
+        .find(|state| state.as_str() == word)
+    }
+}
+
+/// Why a message failed: the closed list GHL and operators see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FailureCode {
+    InvalidPhone,
+    EmptyMessage,
+    TooLong,
+    AttachmentRefused,
+    OptedOut,
+    NotInstalled,
+    AwaitingApproval,
+    DailyLimit,
+    Disabled,
+    CastRejected,
+    Undelivered,
+    NotSent,
+    UnknownOutcome,
+    Expired,
+    InternalError,
+}
+
+impl FailureCode {
+    /// The code as reported in `error.code`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::InvalidPhone => "invalid_phone",
+            Self::EmptyMessage => "empty_message",
+            Self::TooLong => "too_long",
+            Self::AttachmentRefused => "attachment_refused",
+            Self::OptedOut => "opted_out",
+            Self::NotInstalled => "not_installed",
+            Self::AwaitingApproval => "awaiting_approval",
+            Self::DailyLimit => "daily_limit",
+            Self::Disabled => "disabled",
+            Self::CastRejected => "cast_rejected",
+            Self::Undelivered => "undelivered",
+            Self::NotSent => "not_sent",
+            Self::UnknownOutcome => "unknown_outcome",
+            Self::Expired => "expired",
+            Self::InternalError => "internal_error",
+        }
+    }
+}

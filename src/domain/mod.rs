@@ -1,0 +1,21 @@
+//! The rules of the bridge, without I/O: what may be sent, what follows what, what is told to whom.
+//!
+//! Everything here is a pure function over plain data, so that it can be property-tested and model-checked.
+//! Must not import anything of this crate outside `domain`, nor tokio, nor a clock.
+
+pub mod compose;
+pub mod contact;
+pub mod id;
+pub mod inbound;
+pub mod installation;
+pub mod leadership;
+pub mod message;
+pub mod outcome;
+pub mod phone;
+pub mod report;
+pub mod retry;
+pub mod secret;
+pub mod segment;
+pub mod time;
+pub mod transition;
+pub mod webhook;

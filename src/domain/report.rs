@@ -1,0 +1,264 @@
+//! What GHL is to be told about a message: a sub-document of the message, written with the outcome it tells of.
+//!
+//! Invariant: the last report told agrees with the newest revision; a call that ends for an older revision makes the
+//! report due again. Decides what follows each of GHL's answers (ghl contract §4). Pure: imports `time`, `message`'s codes.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::message::FailureCode;
+use super::retry;
+use super::time::UnixMillis;
+
+/// GHL shows 403 "not yet" for some seconds after its webhook; it is also the permanent answer for a message that is not ours.
+pub const NOT_YET_LIMIT: Duration = Duration::from_secs(15 * 60);
+/// 5xx and transport errors are retried this long, from the first try.
+pub const RETRY_LIMIT: Duration = Duration::from_secs(24 * 3600);
+/// A report without a usable token looks again this often; a stored token wakes it sooner.
+pub const NO_TOKEN_WAIT: Duration = Duration::from_secs(60);
+
+/// The words GHL knows for a message we sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReportStatus {
+    Delivered,
+    Failed,
+    Pending,
+}
+
+/// Where a status comes from; a receipt overrides policy and unknown, a late `Accepted` overrides unknown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReportSource {
+    Policy,
+    Unknown,
+    Receipt,
+}
+
+/// What an agent is to read, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verdict {
+    pub status: ReportStatus,
+    pub source: ReportSource,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<FailureCode>,
+    /// One sentence an agent can act on. May hold the number they typed: for the conversation, never for a log.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sentence: Option<String>,
+}
+
+/// The report sub-document.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    pub verdict: Verdict,
+    /// Rises with each new verdict and with each call that ended for an older one.
+    pub revision: u32,
+    /// The revision GHL acknowledged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub told: Option<u32>,
+    /// When to call; absent when told or given up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due_at: Option<UnixMillis>,
+    /// Calls made for this revision.
+    #[serde(default)]
+    pub tries: u32,
+    /// The first call for this revision: both caps run from here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_try_at: Option<UnixMillis>,
+    /// Why nobody will be told any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub given_up: Option<GivenUp>,
+    /// Waits for a token of its location.
+    #[serde(default)]
+    pub no_token: bool,
+}
+
+/// Why a report was given up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GivenUp {
+    /// 403 "no conversation provider" for 15 minutes: not our message.
+    NotOurs,
+    /// Another 403: the app's scopes do not allow it.
+    Scopes,
+    /// 404: GHL does not know the message.
+    Unknown,
+    /// 400 or 422: GHL refuses the status.
+    Refused,
+    /// 24 hours without an answer.
+    Exhausted,
+}
+
+/// What came back from one status call, as plain data.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ReportReply {
+    Told,
+    /// 401 or 403 with "No conversation provider found for this message".
+    NotYet,
+    /// 403 with any other text.
+    Forbidden,
+    NotFound,
+    /// 400 or 422, and every other 4xx.
+    Refused,
+    /// 429.
+    Limited {
+        retry_after: Option<Duration>,
+    },
+    /// 5xx or nothing readable came back.
+    Trouble,
+    /// No stored token could be used, or it was refused after a refresh.
+    NoToken,
+}
+
+impl Report {
+    /// The first report of a message, due at `due_at`.
+    #[must_use]
+    pub fn new(verdict: Verdict, due_at: UnixMillis) -> Self {
+        Self {
+            verdict,
+            revision: 1,
+            told: None,
+            due_at: Some(due_at),
+            tries: 0,
+            first_try_at: None,
+            given_up: None,
+            no_token: false,
+        }
+    }
+
+    /// A new verdict replaces the old one and is due at `due_at`, told or not.
+    #[must_use]
+    pub fn corrected(&self, verdict: Verdict, due_at: UnixMillis) -> Self {
+        Self { revision: self.revision + 1, told: self.told, ..Self::new(verdict, due_at) }
+    }
+
+    /// What follows a call that was made for `revision`. `jitter` is uniform in 0..1.
+    #[must_use]
+    pub fn after_reply(&self, revision: u32, reply: &ReportReply, now: UnixMillis, jitter: f64) -> Self {
+        if revision != self.revision {
+            // The older call may have landed last: tell the newest again, under a number of its own.
+            return Self { revision: self.revision + 1, told: self.told, ..Self::new(self.verdict.clone(), now) };
+        }
+        let first = self.first_try_at.unwrap_or(now);
+        let mut next = Self { tries: self.tries + 1, first_try_at: Some(first), no_token: false, ..self.clone() };
+        let spent = now.since(first);
+        let again_within = |limit: Duration, wait: Duration, end: GivenUp| {
+            if spent >= limit { Err(end) } else { Ok(wait) }
+        };
+        let decision = match reply {
+            ReportReply::Told => {
+                next.told = Some(revision);
+                next.due_at = None;
+                return next;
+            }
+            ReportReply::NotYet => again_within(NOT_YET_LIMIT, retry::not_yet(self.tries, jitter), GivenUp::NotOurs),
+            ReportReply::Trouble => again_within(RETRY_LIMIT, retry::report(self.tries, jitter), GivenUp::Exhausted),
+            ReportReply::Limited { retry_after } => {
+                again_within(RETRY_LIMIT, retry::ghl_limited(*retry_after, self.tries), GivenUp::Exhausted)
+            }
+            ReportReply::Forbidden => Err(GivenUp::Scopes),
+            ReportReply::NotFound => Err(GivenUp::Unknown),
+            ReportReply::Refused => Err(GivenUp::Refused),
+            ReportReply::NoToken => {
+                // Not a try: the caps run only while GHL is actually asked.
+                return Self { no_token: true, due_at: Some(now.after(NO_TOKEN_WAIT)), ..self.clone() };
+            }
+        };
+        match decision {
+            Ok(wait) => next.due_at = Some(now.after(wait)),
+            Err(end) => {
+                next.given_up = Some(end);
+                next.due_at = None;
+            }
+        }
+        next
+    }
+
+    /// A token came: look at once.
+    #[must_use]
+    pub fn woken(&self, now: UnixMillis) -> Self {
+        Self { no_token: false, due_at: self.due_at.map(|_| now), ..self.clone() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const T0: UnixMillis = UnixMillis(1_000_000);
+
+    fn failed() -> Verdict {
+        Verdict {
+            status: ReportStatus::Failed,
+            source: ReportSource::Unknown,
+            code: Some(FailureCode::UnknownOutcome),
+            sentence: None,
+        }
+    }
+
+    fn delivered() -> Verdict {
+        Verdict { status: ReportStatus::Delivered, source: ReportSource::Policy, code: None, sentence: None }
+    }
+
+    #[test]
+    fn a_told_report_is_not_due_any_more() {
+        let r = Report::new(delivered(), T0).after_reply(1, &ReportReply::Told, T0, 0.5);
+        assert_eq!((r.told, r.due_at), (Some(1), None));
+    }
+
+    #[test]
+    fn a_call_that_ends_for_an_older_revision_makes_the_newest_due_again_even_if_it_was_told() {
+        let first = Report::new(failed(), T0);
+        let told = first.corrected(delivered(), T0).after_reply(2, &ReportReply::Told, T0, 0.5);
+        let late = told.after_reply(1, &ReportReply::Told, T0, 0.5);
+        assert_eq!(late.revision, 3);
+        assert_eq!(late.due_at, Some(T0));
+        assert_eq!(late.verdict, delivered());
+    }
+
+    #[test]
+    fn not_yet_is_repeated_for_fifteen_minutes_and_then_given_up() {
+        let mut r = Report::new(delivered(), T0);
+        let mut now = T0;
+        let mut calls = 0;
+        while let Some(due) = r.due_at {
+            now = now.max(due);
+            r = r.after_reply(1, &ReportReply::NotYet, now, 0.5);
+            calls += 1;
+        }
+        assert_eq!(r.given_up, Some(GivenUp::NotOurs));
+        assert!(now.since(T0) >= NOT_YET_LIMIT && now.since(T0) < NOT_YET_LIMIT * 2);
+        assert!((10..200).contains(&calls), "{calls}");
+    }
+
+    #[test]
+    fn a_report_without_a_token_waits_without_spending_its_caps() {
+        let r = Report::new(delivered(), T0).after_reply(1, &ReportReply::NoToken, T0, 0.5);
+        assert!(r.no_token && r.first_try_at.is_none() && r.given_up.is_none());
+        assert_eq!(r.woken(T0).due_at, Some(T0));
+    }
+
+    proptest! {
+        #[test]
+        fn a_report_is_always_due_told_or_given_up(
+            replies in proptest::collection::vec(0..8usize, 1..30), steps in proptest::collection::vec(0..600_000i64, 30)
+        ) {
+            let all = [
+                ReportReply::Told, ReportReply::NotYet, ReportReply::Forbidden, ReportReply::NotFound, ReportReply::Refused,
+                ReportReply::Limited { retry_after: None }, ReportReply::Trouble, ReportReply::NoToken,
+            ];
+            let mut r = Report::new(delivered(), T0);
+            let mut now = T0;
+            for (reply, step) in replies.iter().zip(steps) {
+                now = UnixMillis(now.0 + step);
+                r = r.after_reply(r.revision, &all[*reply], now, 0.3);
+                let told = r.told == Some(r.revision);
+                prop_assert!(r.due_at.is_some() || told || r.given_up.is_some());
+                prop_assert!(r.due_at.is_none_or(|d| d >= now && d.since(now) <= Duration::from_secs(24 * 3600)));
+                if r.due_at.is_none() { break; }
+            }
+        }
+    }
+}
