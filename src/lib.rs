@@ -8,3 +8,4 @@ pub mod clock;
 pub mod digest;
 pub mod domain;
 pub mod random;
+pub mod signature;
