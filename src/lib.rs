@@ -7,5 +7,10 @@
 pub mod clock;
 pub mod digest;
 pub mod domain;
+pub mod ghl_pace;
+pub mod lifecycle;
+pub mod pacing;
 pub mod random;
+pub mod seal;
 pub mod signature;
+pub mod telemetry;

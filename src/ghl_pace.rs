@@ -1,0 +1,135 @@
+//! How fast GHL may be called for one location: evenly, below its 100 calls per 10 s.
+//!
+//! Invariant: reports of a location are given no more than 96 places in any 10 s, each place once; who was promised one goes
+//! when it comes. Replies go before reports. Pure but for being mutable; `now` is an argument. Imports `domain` alone.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use crate::domain::time::UnixMillis;
+
+/// 80 calls per 10 s (ghl contract §6).
+const APART: Duration = Duration::from_millis(125);
+/// Calls that may go at once after a quiet time: with 80 in the rest of the window still below 100.
+const BURST: u32 = 16;
+/// Locations and promises remembered; the past ones are forgotten first.
+const REMEMBERED: usize = 65_536;
+
+/// When a call may be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    Now,
+    /// Promised for then.
+    At(UnixMillis),
+}
+
+/// The next free place of each location, and who was promised which.
+#[derive(Debug, Default)]
+pub struct GhlPace {
+    next: HashMap<String, UnixMillis>,
+    resting: HashMap<String, UnixMillis>,
+    promised: HashMap<String, UnixMillis>,
+}
+
+impl GhlPace {
+    /// A place for `who` of `location`; asked again when it comes, it is kept.
+    pub fn ask(&mut self, location: &str, who: &str, now: UnixMillis) -> Turn {
+        self.forget(now);
+        if let Some(until) = self.resting.get(location).filter(|until| **until > now) {
+            return Turn::At(*until);
+        }
+        match self.promised.get(who) {
+            Some(place) if *place > now => return Turn::At(*place),
+            Some(_) => {
+                self.promised.remove(who);
+                return Turn::Now;
+            }
+            None => {}
+        }
+        let place = self.take(location, now);
+        if place <= now {
+            return Turn::Now;
+        }
+        self.promised.insert(who.to_owned(), place);
+        Turn::At(place)
+    }
+
+    /// A call that goes before all reports: waits for a rest alone.
+    pub fn urgent(&mut self, location: &str, now: UnixMillis) -> Turn {
+        if let Some(until) = self.resting.get(location).filter(|until| **until > now) {
+            return Turn::At(*until);
+        }
+        self.take(location, now);
+        Turn::Now
+    }
+
+    /// GHL itself says to wait: nothing of this location before `until`.
+    pub fn rest(&mut self, location: &str, until: UnixMillis) {
+        let rest = self.resting.entry(location.to_owned()).or_insert(until);
+        *rest = (*rest).max(until);
+    }
+
+    fn take(&mut self, location: &str, now: UnixMillis) -> UnixMillis {
+        let idle = now.before(APART * BURST);
+        let next = self.next.entry(location.to_owned()).or_insert(idle);
+        *next = (*next).max(idle).after(APART);
+        *next
+    }
+
+    fn forget(&mut self, now: UnixMillis) {
+        let long_past = now.before(Duration::from_secs(3600));
+        for map in [&mut self.next, &mut self.resting, &mut self.promised] {
+            if map.len() >= REMEMBERED {
+                map.retain(|_, at| *at > long_past);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: UnixMillis = UnixMillis(1_000_000);
+
+    #[test]
+    fn a_thousand_reports_never_take_more_than_ninety_six_places_in_ten_seconds() {
+        let mut pace = GhlPace::default();
+        let places: Vec<i64> = (0..1000)
+            .map(|n| match pace.ask("L", &n.to_string(), NOW) {
+                Turn::Now => NOW.0,
+                Turn::At(at) => at.0,
+            })
+            .collect();
+        for (i, from) in places.iter().enumerate() {
+            let within = places[i..].iter().take_while(|p| **p - from < 10_000).count();
+            assert!(within <= 96, "{within}");
+        }
+        assert_eq!(places.iter().filter(|p| **p == NOW.0).count(), 16);
+    }
+
+    #[test]
+    fn a_promised_place_is_kept_when_it_comes() {
+        let mut pace = GhlPace::default();
+        for n in 0..100 {
+            pace.ask("L", &n.to_string(), NOW);
+        }
+        let Turn::At(place) = pace.ask("L", "mine", NOW) else { panic!("the burst is spent") };
+        assert_eq!(pace.ask("L", "mine", NOW), Turn::At(place));
+        assert_eq!(pace.ask("L", "mine", place), Turn::Now);
+    }
+
+    #[test]
+    fn locations_do_not_wait_for_each_other_and_a_rest_binds_replies_too() {
+        let mut pace = GhlPace::default();
+        for n in 0..200 {
+            pace.ask("A", &n.to_string(), NOW);
+        }
+        assert_eq!(pace.ask("B", "b", NOW), Turn::Now);
+        assert_eq!(pace.urgent("A", NOW), Turn::Now);
+        let until = NOW.after(Duration::from_secs(60));
+        pace.rest("B", until);
+        assert_eq!(pace.urgent("B", NOW), Turn::At(until));
+        assert_eq!(pace.ask("B", "c", NOW), Turn::At(until));
+    }
+}
