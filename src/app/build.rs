@@ -1,0 +1,239 @@
+//! From configuration to parts: every `new` of the product.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::{App, AppError, token_key};
+use crate::client::builder::{HttpSettings as ClientSettings, http_client};
+use crate::client::cast::CastClient;
+use crate::client::ghl::{GhlClient, TokenApp};
+use crate::clock::Clock;
+use crate::config::{self, ConfigErrors, Problem, SealConfig, ServeConfig, StoreConfig};
+use crate::delivery::{InboundSettings, InboundWorker, Outbound, OutboundSettings, Reporter, SharedPace};
+use crate::domain::compose::{self, ComposeRules};
+use crate::domain::id::LocationId;
+use crate::domain::transition::{self, Rules};
+use crate::http::{HttpParts, HttpSettings, router};
+use crate::leader::{Kind, Leadership};
+use crate::lifecycle::{Bells, Condition, Stop};
+use crate::oauth::{Installer, InstallerSettings, Tokens, TokensParts};
+use crate::pacing::Pace;
+use crate::queue::{Enqueue, Worker, WorkerParts};
+use crate::seal::KeyRing;
+use crate::signature::{PublishedKeys, VerifyKeys};
+use crate::store::{EmbeddedStore, Lock, MongoSettings, MongoStore, Store};
+use crate::telemetry::Metrics;
+
+/// Finding a server, connecting and one operation each stay below every allowed `ACCEPT_TIMEOUT` share of this.
+const MONGO_SHARE: f64 = 0.8;
+
+impl App {
+    /// Builds the bridge: takes the lock, opens the store, reads the keys. Binds no port and starts no loop.
+    ///
+    /// # Errors
+    /// [`AppError`]
+    pub async fn build(config: &ServeConfig, clock: Clock) -> Result<Self, AppError> {
+        let keys = verify_keys(config)?;
+        let (store, lock, kind) = open_store(config).await?;
+        let ring = key_ring(&config.seal, &config.store)?;
+        let http = http_client(&ClientSettings::default()).map_err(|e| AppError::Broken(e.to_string()))?;
+        let (bells, condition, metrics, stop) =
+            (Bells::default(), Condition::default(), Metrics::default(), Stop::default());
+        let leadership = Leadership::new(kind, store.clone(), clock.clone(), metrics.clone(), bells.messages.clone());
+        let ghl = GhlClient::new(http.clone(), config.ghl.api_url.clone());
+        let app = TokenApp { client_id: config.ghl.client_id.clone(), client_secret: config.ghl.client_secret.clone() };
+        let tokens = Tokens::new(TokensParts {
+            store: store.clone(),
+            ring,
+            ghl,
+            app,
+            clock: clock.clone(),
+            leadership: leadership.clone(),
+            bells: bells.clone(),
+            metrics: metrics.clone(),
+        });
+        let handler = Outbound::new(
+            store.clone(),
+            CastClient::new(http, config.cast.api_url.clone()),
+            clock.clone(),
+            outbound_settings(config),
+        );
+        let worker = Worker::new(
+            WorkerParts {
+                store: store.clone(),
+                clock: clock.clone(),
+                leadership: leadership.clone(),
+                handler,
+                rules: rules(config),
+                pace: Pace { per_second: config.cast.rate_per_second, burst: config.cast.rate_burst },
+                bells: bells.clone(),
+                condition: condition.clone(),
+                metrics: metrics.clone(),
+                sole: kind == Kind::Sole,
+            },
+            stop.clone(),
+        );
+        let pace = SharedPace::default();
+        let reporter = Reporter::new(
+            store.clone(),
+            tokens.clone(),
+            clock.clone(),
+            leadership.clone(),
+            bells.clone(),
+            metrics.clone(),
+            pace.clone(),
+        );
+        let inbound = InboundWorker::new(
+            store.clone(),
+            tokens.clone(),
+            clock.clone(),
+            leadership.clone(),
+            bells.clone(),
+            metrics.clone(),
+            pace,
+            inbound_settings(config),
+        );
+        let router = router(HttpParts {
+            enqueue: Enqueue::new(store.clone(), clock.clone(), bells, leadership.me(), config.policy.retention),
+            keys,
+            installer: Installer::new(tokens.clone(), installer_settings(config)),
+            condition: condition.clone(),
+            metrics: metrics.clone(),
+            clock: clock.clone(),
+            settings: HttpSettings {
+                accept_timeout: config.http.accept_timeout,
+                provider_id: config.ghl.conversation_provider_id.clone(),
+                inbound_api_key: config.inbound_api_key.clone(),
+                secure_cookies: config.http.base_url.scheme() == "https",
+            },
+        });
+        Ok(Self {
+            router,
+            worker,
+            reporter,
+            inbound,
+            tokens,
+            leadership,
+            store,
+            condition,
+            metrics,
+            clock,
+            stop,
+            drain: config.http.drain,
+            http_addr: (config.http.host, config.http.port).into(),
+            metrics_addr: config.http.metrics_addr,
+            lock,
+        })
+    }
+}
+
+/// Judges `GHL_WEBHOOK_PUBLIC_KEY` for the configuration's own report.
+///
+/// # Errors
+/// A sentence that says what would be right, without the value.
+pub fn check_webhook_key(text: &str) -> Result<(), String> {
+    VerifyKeys::new(Some(text), PublishedKeys::Distrust).map(drop).map_err(|e| e.to_string())
+}
+
+fn verify_keys(config: &ServeConfig) -> Result<VerifyKeys, AppError> {
+    let trust = if config.ghl.trust_published_keys { PublishedKeys::Trust } else { PublishedKeys::Distrust };
+    VerifyKeys::new(config.ghl.webhook_public_key.as_deref(), trust).map_err(|e| {
+        let mut errors = ConfigErrors::default();
+        errors.push(Problem::sentence("GHL_WEBHOOK_PUBLIC_KEY", &e.to_string()));
+        AppError::Config(errors)
+    })
+}
+
+async fn open_store(config: &ServeConfig) -> Result<(Store, Option<Lock>, Kind), AppError> {
+    match &config.store {
+        StoreConfig::Embedded { data_dir } => {
+            let lock = Lock::take(data_dir)?;
+            let store = EmbeddedStore::open(data_dir)?;
+            tracing::info!(store = "embedded", dir = %data_dir.display(), "messages are kept in DATA_DIR");
+            Ok((Store::Embedded(store), Some(lock), Kind::Sole))
+        }
+        StoreConfig::Mongo { uri, database } => {
+            let share = config.http.accept_timeout.mul_f64(MONGO_SHARE);
+            let settings = MongoSettings {
+                uri: uri.clone(),
+                database: database.clone(),
+                server_selection: share / 2,
+                connect: share / 2,
+                operation: share,
+            };
+            let store = MongoStore::open(&settings).await?;
+            tracing::info!(store = "mongodb", database, "messages are kept in MongoDB; DATA_DIR is ignored");
+            Ok((Store::Mongo(store), None, Kind::Elected))
+        }
+    }
+}
+
+fn key_ring(seal: &SealConfig, store: &StoreConfig) -> Result<KeyRing, AppError> {
+    if seal.encryption == config::Encryption::Off {
+        tracing::warn!("TOKEN_ENCRYPTION=off: tokens are stored in the clear");
+        return Ok(KeyRing::off());
+    }
+    let made;
+    let keys: Vec<(&str, &[u8])> = match (seal.keys.as_slice(), store) {
+        ([], StoreConfig::Embedded { data_dir }) => {
+            made = token_key::read_or_make(Path::new(data_dir))?;
+            vec![(made.0.as_str(), made.1.as_slice())]
+        }
+        (keys, _) => keys.iter().map(|k| (k.kid.as_str(), k.expose().as_slice())).collect(),
+    };
+    KeyRing::new(keys).map_err(|e| AppError::TokenKey(e.to_string()))
+}
+
+fn rules(config: &ServeConfig) -> Rules {
+    Rules {
+        status_on_accept: match config.policy.status_on_accept {
+            config::StatusOnAccept::Delivered => transition::StatusOnAccept::Delivered,
+            config::StatusOnAccept::Pending => transition::StatusOnAccept::Pending,
+        },
+        status_delay: config.ghl.status_delay,
+        unknown_send: match config.policy.unknown_send {
+            config::UnknownSend::Park => transition::UnknownSend::Park,
+            config::UnknownSend::Resend => transition::UnknownSend::Resend,
+        },
+        message_max_age: config.policy.message_max_age,
+        retention: config.policy.retention,
+    }
+}
+
+fn outbound_settings(config: &ServeConfig) -> OutboundSettings {
+    OutboundSettings {
+        api_key: config.cast.api_key.clone(),
+        sender_id: config.cast.sender_id.clone(),
+        compose: ComposeRules {
+            long_message: match config.policy.long_message {
+                config::LongMessage::Split => compose::LongMessage::Split,
+                config::LongMessage::Reject => compose::LongMessage::Reject,
+            },
+            max_parts: config.policy.max_parts,
+            attachments: match config.policy.attachments {
+                config::Attachments::Link => compose::Attachments::Link,
+                config::Attachments::Reject => compose::Attachments::Reject,
+            },
+        },
+        install_wait: config.ghl.install_wait,
+    }
+}
+
+fn inbound_settings(config: &ServeConfig) -> InboundSettings {
+    InboundSettings {
+        provider_id: config.ghl.conversation_provider_id.clone(),
+        default_location: config.policy.default_location_id.as_deref().and_then(|id| LocationId::parse(id).ok()),
+        retention: config.policy.retention,
+    }
+}
+
+fn installer_settings(config: &ServeConfig) -> InstallerSettings {
+    InstallerSettings {
+        authorize_url: config.ghl.authorize_url.clone(),
+        redirect_uri: config.http.public_url("/oauth-callback"),
+        scopes: config.ghl.scopes.clone(),
+    }
+}
+
+/// How often a store that was not there at start is looked for.
+pub(super) const STORE_LOOK: Duration = Duration::from_secs(1);

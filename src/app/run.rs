@@ -1,0 +1,146 @@
+//! Starting, running, stopping: the order in which things begin and end.
+//!
+//! Shutdown (bridge §6): not ready, no new claims; webhooks are still stored for `DRAIN`; the listener closes; calls in flight
+//! end or are left `in_doubt`; the leader beats until then and releases; exit.
+
+use std::future::Future;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::build::STORE_LOOK;
+use super::{App, AppError};
+use crate::http::{Listener, metrics_router, serve};
+use crate::store::{Store, StoreError};
+
+/// More than Cast's 30 s time-out.
+const CALLS_IN_FLIGHT: Duration = Duration::from_secs(35);
+/// Tokens that fall due are looked for this often.
+const REFRESH_LOOK: Duration = Duration::from_secs(5);
+
+/// The ports, bound.
+#[derive(Debug)]
+pub struct Ports {
+    pub http: Listener,
+    pub metrics: Option<Listener>,
+}
+
+impl App {
+    /// Binds the ports of the configuration.
+    ///
+    /// # Errors
+    /// [`AppError::Port`]
+    pub async fn bind(&self) -> Result<Ports, AppError> {
+        let http = Listener::bind(self.http_addr).await?;
+        let metrics = match self.metrics_addr {
+            Some(addr) => Some(Listener::bind(addr).await?),
+            None => None,
+        };
+        Ok(Ports { http, metrics })
+    }
+
+    /// Runs until `shutdown` ends and everything that had to end after it has.
+    ///
+    /// # Errors
+    /// [`AppError::Store`] when the store refuses us; [`AppError::Broken`] when a loop ended by itself.
+    pub async fn run(self, ports: Ports, shutdown: impl Future<Output = ()> + Send) -> Result<(), AppError> {
+        let close = CancellationToken::new();
+        let web = tokio::spawn(serve(ports.http, self.router.clone(), close.clone()));
+        let metrics_closed = CancellationToken::new();
+        if let Some(listener) = ports.metrics {
+            tokio::spawn(serve(listener, metrics_router(self.metrics.clone()), metrics_closed.clone()));
+        }
+        let mut loops = self.loops();
+        tokio::select! {
+            () = shutdown => {}
+            ended = prepared(&self.store, &self.condition, &self.clock) => match ended {
+                Ok(never) => match never {},
+                Err(e) => return Err(AppError::Store(e)),
+            },
+            Some(ended) = loops.join_next() => {
+                let why = ended.map_or_else(|e| e.to_string(), |name| format!("the {name} loop ended"));
+                return Err(AppError::Broken(why));
+            }
+        }
+        tracing::info!("shutting down: webhooks are still stored for a while");
+        self.condition.stopping();
+        self.stop.begin();
+        let worker = self.worker.clone();
+        let calls = tokio::spawn(async move { worker.drain(CALLS_IN_FLIGHT).await });
+        self.clock.sleep(self.drain).await;
+        close.cancel();
+        // Both have limits of their own.
+        let _ = tokio::join!(web, calls);
+        self.stop.abort();
+        while loops.join_next().await.is_some() {}
+        self.leadership.release().await;
+        metrics_closed.cancel();
+        drop(self.lock);
+        tracing::info!("stopped");
+        Ok(())
+    }
+
+    fn loops(&self) -> JoinSet<&'static str> {
+        let mut loops = JoinSet::new();
+        let (leadership, stop) = (self.leadership.clone(), self.stop.clone());
+        loops.spawn(async move {
+            leadership.run(&stop).await;
+            "leader"
+        });
+        let worker = self.worker.clone();
+        loops.spawn(async move {
+            worker.run().await;
+            "worker"
+        });
+        let (reporter, stop) = (self.reporter.clone(), self.stop.clone());
+        loops.spawn(async move {
+            reporter.run(&stop).await;
+            "report"
+        });
+        let (inbound, stop) = (self.inbound.clone(), self.stop.clone());
+        loops.spawn(async move {
+            inbound.run(&stop).await;
+            "inbound"
+        });
+        let (tokens, clock, stop) = (self.tokens.clone(), self.clock.clone(), self.stop.clone());
+        loops.spawn(async move {
+            loop {
+                if let Err(e) = tokens.refresh_due().await {
+                    tracing::warn!(error = %e, "due tokens can't be read now");
+                }
+                tokio::select! {
+                    () = clock.sleep(REFRESH_LOOK) => {}
+                    () = stop.soft() => return "refresh",
+                }
+            }
+        });
+        loops
+    }
+}
+
+/// Prepares the store as soon as it can be reached, says so, and then only watches; ends only when the store refuses us.
+async fn prepared(
+    store: &Store,
+    condition: &crate::lifecycle::Condition,
+    clock: &crate::clock::Clock,
+) -> Result<std::convert::Infallible, StoreError> {
+    loop {
+        match store.prepare().await {
+            Ok(()) => break,
+            Err(e @ (StoreError::Refused(_) | StoreError::Held(_) | StoreError::Corrupt { .. })) => return Err(e),
+            Err(e) => {
+                condition.store(false);
+                tracing::warn!(error = %e, "the store can't be reached yet: webhooks are answered 429");
+            }
+        }
+        clock.sleep(STORE_LOOK).await;
+    }
+    condition.store(true);
+    condition.started();
+    tracing::info!(store = store.kind(), "ready");
+    loop {
+        clock.sleep(STORE_LOOK * 5).await;
+        condition.store(store.reachable(Duration::from_secs(5)).await);
+    }
+}

@@ -1,0 +1,96 @@
+//! The command line: what each subcommand reads, prints and exits with.
+//!
+//! Owns the exit codes' last word (bridge §2) and the set-up of logging and the runtime. Imports app, config and sandbox.
+
+mod commands;
+mod logging;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Makes Cast.ph the SMS provider of a CRM's sub-accounts.
+#[derive(Debug, Parser)]
+#[command(name = "cast-ghl", version, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the bridge, configured by the environment (and `.env`, for development)
+    Serve,
+    /// Run the real bridge against a built-in fake CRM and a fake Cast, and show what happens
+    Sandbox(SandboxArgs),
+    /// Read the configuration, list every problem in it, and show what would be used
+    CheckConfig,
+    /// Keys that seal tokens at rest
+    #[command(subcommand)]
+    Keys(Keys),
+    /// Sign a webhook body, and print the header to send with it
+    Sign(SignArgs),
+    /// Ask the running bridge on this machine whether it lives; for containers
+    Healthcheck,
+}
+
+#[derive(Debug, Args)]
+struct SandboxArgs {
+    /// Keep everything running at the end, and print commands to try
+    #[arg(long)]
+    stay: bool,
+    /// Drive this many messages through it instead of the story
+    #[arg(long, value_name = "N")]
+    messages: Option<u32>,
+    /// Messages a second to drive
+    #[arg(long, value_name = "R", requires = "messages", default_value_t = 200.0)]
+    rate: f64,
+}
+
+#[derive(Debug, Subcommand)]
+enum Keys {
+    /// Print a fresh key in the form `TOKEN_ENCRYPTION_KEYS` takes
+    Generate {
+        /// The key's id: 1 to 32 letters, digits, `_` or `-`
+        #[arg(long, default_value = "k1")]
+        kid: String,
+    },
+}
+
+#[derive(Debug, Args)]
+struct SignArgs {
+    /// The private key, PEM
+    #[arg(long, value_name = "FILE")]
+    key: PathBuf,
+    /// The body; `-` or nothing reads standard input
+    #[arg(default_value = "-")]
+    body: PathBuf,
+}
+
+/// Runs the command line; the process's exit code.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let code = match cli.command {
+        Command::Serve => commands::serve(),
+        Command::Sandbox(args) => {
+            commands::sandbox(crate::sandbox::Options { stay: args.stay, messages: args.messages, rate: args.rate })
+        }
+        Command::CheckConfig => commands::check_config(),
+        Command::Keys(Keys::Generate { kid }) => commands::generate_key(&kid),
+        Command::Sign(args) => commands::sign(&args.key, &args.body),
+        Command::Healthcheck => commands::healthcheck(),
+    };
+    ExitCode::from(code)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Cli::command().debug_assert();
+    }
+}

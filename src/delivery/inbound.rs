@@ -1,0 +1,381 @@
+//! Inbound: a stored reply is routed, its contact found, and the message posted, each step recorded.
+//!
+//! Invariant: better twice than lost, and never guessed into a stranger's CRM. What follows a step is `domain::inbound`'s.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use super::SharedPace;
+use crate::client::Reached;
+use crate::client::ghl::{ApiRefusal, GhlError, InboundPost, InboundPosted, ProviderKind, Thread};
+use crate::clock::Clock;
+use crate::domain::contact::ContactNote;
+use crate::domain::id::{CompanyId, DocId, LocationId};
+use crate::domain::inbound::{self, Reply, ReplyStep, Sender};
+use crate::domain::installation::Installation;
+use crate::domain::message::DOCUMENT_VERSION;
+use crate::domain::phone::Phone;
+use crate::domain::retry;
+use crate::domain::time::UnixMillis;
+use crate::ghl_pace::Turn;
+use crate::leader::Leadership;
+use crate::lifecycle::{Bells, Stop};
+use crate::oauth::{CallError, Tokens};
+use crate::store::{Inserted, Query, Store, StoreError};
+use crate::telemetry::Metrics;
+
+const BATCH: usize = 32;
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// A reply whose location has no usable token waits this long; a stored token rings.
+const NO_TOKEN_WAIT: Duration = Duration::from_secs(60);
+/// Locations looked at to route one reply: more senders than this within a week is a test number.
+const SENDERS: usize = 256;
+
+/// What inbound delivery is set to.
+#[derive(Debug, Clone)]
+pub struct InboundSettings {
+    pub provider_id: Option<String>,
+    pub default_location: Option<LocationId>,
+    pub retention: Duration,
+}
+
+/// The inbound loop; clones share it.
+#[derive(Clone)]
+pub struct InboundWorker(Arc<Inner>);
+
+struct Inner {
+    store: Store,
+    tokens: Tokens,
+    clock: Clock,
+    leadership: Leadership,
+    bells: Bells,
+    metrics: Metrics,
+    pace: SharedPace,
+    settings: InboundSettings,
+}
+
+impl InboundWorker {
+    /// A worker that has posted nothing yet.
+    #[must_use]
+    #[expect(clippy::too_many_arguments, reason = "called once, by the composition root")]
+    pub fn new(
+        store: Store,
+        tokens: Tokens,
+        clock: Clock,
+        leadership: Leadership,
+        bells: Bells,
+        metrics: Metrics,
+        pace: SharedPace,
+        settings: InboundSettings,
+    ) -> Self {
+        Self(Arc::new(Inner { store, tokens, clock, leadership, bells, metrics, pace, settings }))
+    }
+
+    /// Takes every due reply one step further; answers how many moved.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn step(&self) -> Result<usize, StoreError> {
+        if self.0.leadership.right().is_none() {
+            return Ok(0);
+        }
+        let now = self.0.clock.now();
+        let due = self.0.store.find::<Reply>(Query::Due { now, limit: BATCH }).await?;
+        let mut moved = 0;
+        for stored in due {
+            let reply = stored.record;
+            // In order by sender: only the earliest open reply of a lane moves.
+            let lane = Query::OpenLane { lane: reply.lane(), limit: 1 };
+            let first = self.0.store.find::<Reply>(lane).await?.into_iter().next();
+            let Some(first) = first.filter(|s| s.record.progress.due_at <= now) else { continue };
+            self.advance(&first.record).await?;
+            moved += 1;
+        }
+        Ok(moved)
+    }
+
+    /// Moves replies until shutdown begins.
+    pub async fn run(&self, stop: &Stop) {
+        loop {
+            let rung = self.0.bells.replies.rung();
+            loop {
+                match self.step().await {
+                    Ok(0) => break,
+                    Ok(_) if stop.begun() => return,
+                    Ok(_) => {}
+                    Err(e) => {
+                        tracing::warn!(error = %e, "replies can't be read now");
+                        break;
+                    }
+                }
+            }
+            tokio::select! {
+                () = self.0.clock.sleep(LOOK_EVERY) => {}
+                () = rung => {}
+                () = stop.soft() => return,
+            }
+        }
+    }
+
+    async fn advance(&self, reply: &Reply) -> Result<(), StoreError> {
+        let Some(phone) = &reply.accepted.phone else { return Ok(()) };
+        let p = &reply.progress;
+        let step = match (&p.location, &p.contact_id) {
+            (None, _) => self.route(reply, phone).await?,
+            (Some(location), None) => self.contact(location, phone).await?,
+            (Some(location), Some(contact)) => self.post(reply, location, phone, contact).await?,
+        };
+        self.0.metrics.reply(word(&step));
+        let jitter = crate::random::unit();
+        self.0
+            .store
+            .update::<Reply>(&reply.id, |r| {
+                let next = inbound::after_step(r, step.clone(), self.0.clock.now(), self.0.settings.retention, jitter);
+                Some(r.with(next))
+            })
+            .await?;
+        tracing::info!(inbound.id = %reply.id, step = word(&step), "inbound");
+        Ok(())
+    }
+
+    async fn route(&self, reply: &Reply, phone: &Phone) -> Result<ReplyStep, StoreError> {
+        let lane = Query::Lane { lane: phone.e164().to_owned(), limit: SENDERS };
+        let notes = self.0.store.find::<ContactNote>(lane).await?;
+        let senders: Vec<Sender> = notes
+            .into_iter()
+            .filter_map(|s| {
+                let note = s.record;
+                let at = note.last_outbound_at?;
+                Some(Sender { location: note.location, company: note.company, last_outbound_at: at })
+            })
+            .collect();
+        let default = match &self.0.settings.default_location {
+            Some(default) if senders.is_empty() && reply.accepted.location.is_none() => {
+                self.default_if_one_company(default).await?
+            }
+            _ => None,
+        };
+        let now = self.0.clock.now();
+        let routed = inbound::route(reply.accepted.location.as_ref(), &senders, default.as_ref(), now);
+        Ok(routed.map_or(ReplyStep::Unrouted, ReplyStep::Routed))
+    }
+
+    /// The default is ignored, with a warning, once installations of more than one company exist.
+    async fn default_if_one_company(&self, default: &LocationId) -> Result<Option<LocationId>, StoreError> {
+        let mut companies: HashSet<Option<CompanyId>> = HashSet::new();
+        let mut after: Option<DocId> = None;
+        loop {
+            let page = self.0.store.find::<Installation>(Query::Page { after, limit: 256 }).await?;
+            let Some(last) = page.last() else { break };
+            after = last.record.id();
+            companies.extend(page.iter().filter(|s| s.record.installed()).map(|s| s.record.company.clone()));
+            if companies.len() > 1 {
+                tracing::warn!("DEFAULT_LOCATION_ID is ignored: more than one company is installed");
+                return Ok(None);
+            }
+        }
+        Ok(Some(default.clone()))
+    }
+
+    async fn contact(&self, location: &LocationId, phone: &Phone) -> Result<ReplyStep, StoreError> {
+        let id = DocId::contact(location, phone.e164());
+        let known = self.0.store.get::<ContactNote>(&id).await?;
+        if let Some(contact) = known.as_ref().and_then(|s| s.record.contact_id.clone()) {
+            return Ok(ReplyStep::ContactFound(contact));
+        }
+        if let Some(wait) = self.not_its_turn(location) {
+            return Ok(wait);
+        }
+        let ghl = self.0.tokens.ghl();
+        let found = self
+            .0
+            .tokens
+            .call(location, |token| async move {
+                match ghl.upsert_contact(&token, location.as_str(), phone.e164()).await {
+                    // A refusal of the upsert (a duplicate setting, say) still lets us look.
+                    Err(GhlError::Api(refusal)) if matches!(refusal.status, 400 | 422) => {
+                        match ghl.find_contact(&token, location.as_str(), phone.e164()).await? {
+                            Some(contact) => Ok(contact),
+                            None => Err(GhlError::Api(refusal)),
+                        }
+                    }
+                    answer => answer,
+                }
+            })
+            .await;
+        let contact = match found {
+            Ok(contact) => contact,
+            Err(e) => return self.failed(e, location),
+        };
+        let note = ContactNote {
+            v: DOCUMENT_VERSION,
+            location: location.clone(),
+            company: None,
+            phone: phone.clone(),
+            contact_id: Some(contact.clone()),
+            conversation_id: None,
+            last_outbound_at: None,
+        };
+        if self.0.store.insert(&note).await? == Inserted::Duplicate {
+            let learnt = |old: &ContactNote| Some(ContactNote { contact_id: Some(contact.clone()), ..old.clone() });
+            self.0.store.update::<ContactNote>(&id, learnt).await?;
+        }
+        Ok(ReplyStep::ContactFound(contact))
+    }
+
+    async fn post(
+        &self,
+        reply: &Reply,
+        location: &LocationId,
+        phone: &Phone,
+        contact: &str,
+    ) -> Result<ReplyStep, StoreError> {
+        if let Some(wait) = self.not_its_turn(location) {
+            return Ok(wait);
+        }
+        let installation = self.0.store.get::<Installation>(&DocId::location(location)).await?;
+        let mut with_phone = !installation.is_some_and(|s| s.record.inbound_phone_refused);
+        let mut with_provider = true;
+        loop {
+            match self.post_once(reply, location, phone, contact, with_phone, with_provider).await {
+                Ok(posted) => {
+                    let InboundPosted { message_id, conversation_id, .. } = posted;
+                    return Ok(ReplyStep::Posted { message: message_id, conversation: conversation_id });
+                }
+                Err(CallError::Ghl(GhlError::Api(refusal))) if with_phone && refusal.names("phone") => {
+                    with_phone = false;
+                    self.remember_refusal(location).await?;
+                }
+                Err(CallError::Ghl(GhlError::Api(refusal)))
+                    if with_provider && refusal.names("conversationProviderId") && !refusal.is_wrong_kind() =>
+                {
+                    with_provider = false;
+                }
+                Err(CallError::Ghl(GhlError::Api(refusal))) if self.contact_is_gone(&refusal) => {
+                    return self.forget_contact(location, phone).await;
+                }
+                Err(e) => return self.failed(e, location),
+            }
+        }
+    }
+
+    async fn post_once(
+        &self,
+        reply: &Reply,
+        location: &LocationId,
+        phone: &Phone,
+        contact: &str,
+        with_phone: bool,
+        with_provider: bool,
+    ) -> Result<InboundPosted, CallError> {
+        let date = rfc3339(reply.accepted.sent_at);
+        let ghl = self.0.tokens.ghl();
+        let post = InboundPost {
+            kind: ProviderKind::Sms,
+            thread: Thread::Contact(contact),
+            message: reply.accepted.text.as_deref(),
+            provider_id: self.0.settings.provider_id.as_deref().filter(|_| with_provider),
+            phone: with_phone.then(|| phone.e164()),
+            date: &date,
+            alt_id: reply.id.as_str(),
+            attachments: &reply.accepted.attachments,
+        };
+        self.0.tokens.call(location, |token| async move { ghl.post_inbound(&token, &post).await }).await
+    }
+
+    /// Remembered, or every reply would cost two calls.
+    async fn remember_refusal(&self, location: &LocationId) -> Result<(), StoreError> {
+        self.0
+            .store
+            .update::<Installation>(&DocId::location(location), |i| {
+                (!i.inbound_phone_refused).then(|| Installation { inbound_phone_refused: true, ..i.clone() })
+            })
+            .await?;
+        Ok(())
+    }
+
+    /// A contact that was deleted or merged since we learnt of it.
+    fn contact_is_gone(&self, refusal: &ApiRefusal) -> bool {
+        let says = refusal.message.to_ascii_lowercase();
+        matches!(refusal.status, 400 | 404 | 422) && says.contains("contact") && says.contains("not found")
+    }
+
+    async fn forget_contact(&self, location: &LocationId, phone: &Phone) -> Result<ReplyStep, StoreError> {
+        self.0
+            .store
+            .update::<ContactNote>(&DocId::contact(location, phone.e164()), |note| {
+                note.contact_id.is_some().then(|| ContactNote { contact_id: None, ..note.clone() })
+            })
+            .await?;
+        Ok(ReplyStep::ContactGone)
+    }
+
+    fn not_its_turn(&self, location: &LocationId) -> Option<ReplyStep> {
+        let now = self.0.clock.now();
+        match self.0.pace.urgent(location.as_str(), now) {
+            Turn::Now => None,
+            Turn::At(at) => Some(ReplyStep::Later { wait: Some(at.since(now)), why: "the CRM's rate limit" }),
+        }
+    }
+
+    fn failed(&self, error: CallError, location: &LocationId) -> Result<ReplyStep, StoreError> {
+        let later = |why| ReplyStep::Later { wait: None, why };
+        Ok(match error {
+            CallError::Store(e) => return Err(e),
+            CallError::NotInstalled | CallError::WaitingForLeader | CallError::Grant(_) | CallError::Sealed(_) => {
+                ReplyStep::Later { wait: Some(NO_TOKEN_WAIT), why: "no usable token" }
+            }
+            CallError::Ghl(GhlError::NotStored) => ReplyStep::NotStored,
+            CallError::Ghl(GhlError::Transport { reached: Reached::No, .. }) => later("the CRM can't be reached"),
+            CallError::Ghl(GhlError::Transport { reached: Reached::Maybe, .. } | GhlError::Unreadable { .. }) => {
+                ReplyStep::Unknown
+            }
+            CallError::Ghl(GhlError::Api(refusal)) => match refusal.status {
+                429 => {
+                    let interval = refusal.limits.interval_ms.map(Duration::from_millis);
+                    let wait = retry::ghl_limited(refusal.retry_after.or(interval), 0);
+                    self.0.pace.rest(location.as_str(), self.0.clock.now().after(wait));
+                    ReplyStep::Later { wait: Some(wait), why: "the CRM's rate limit" }
+                }
+                401 => ReplyStep::Later { wait: Some(NO_TOKEN_WAIT), why: "the token is refused" },
+                500.. => ReplyStep::Unknown,
+                status => ReplyStep::Refused(format!("the CRM refused it ({status})")),
+            },
+        })
+    }
+}
+
+fn word(step: &ReplyStep) -> &'static str {
+    match step {
+        ReplyStep::Routed(_) => "routed",
+        ReplyStep::Unrouted => "unrouted",
+        ReplyStep::ContactFound(_) => "contact_found",
+        ReplyStep::ContactGone => "contact_gone",
+        ReplyStep::Posted { .. } => "posted",
+        ReplyStep::NotStored => "not_stored",
+        ReplyStep::Later { .. } => "later",
+        ReplyStep::Unknown => "unknown",
+        ReplyStep::Refused(_) => "refused",
+    }
+}
+
+/// RFC 3339 in UTC, to the millisecond.
+fn rfc3339(at: UnixMillis) -> String {
+    let since = Duration::from_millis(u64::try_from(at.0).unwrap_or_default());
+    // Year 9999 is the last one the format knows.
+    let at = SystemTime::UNIX_EPOCH + since.min(Duration::from_secs(253_402_300_799));
+    humantime::format_rfc3339_millis(at).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_are_rfc_3339_even_at_the_ends_of_time() {
+        assert_eq!(rfc3339(UnixMillis(1_700_000_000_123)), "2023-11-14T22:13:20.123Z");
+        assert_eq!(rfc3339(UnixMillis(-5)), "1970-01-01T00:00:00.000Z");
+        assert!(rfc3339(UnixMillis(i64::MAX)).starts_with("9999-12-31"));
+    }
+}

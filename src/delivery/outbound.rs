@@ -1,0 +1,145 @@
+//! Outbound: may it go, as which parts, and the call to Cast.
+//!
+//! Holds no state of its own. Contact memory is learnt here, from installed locations alone.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::client::cast::{CastClient, CastSms};
+use crate::clock::Clock;
+use crate::domain::compose::{ComposeError, ComposeRules, compose};
+use crate::domain::contact::ContactNote;
+use crate::domain::id::{DocId, LocationId};
+use crate::domain::installation::{Installation, MaySend, may_send};
+use crate::domain::message::{DOCUMENT_VERSION, FailureCode, Message, PartRecord};
+use crate::domain::outcome::SendOutcome;
+use crate::domain::phone::Phone;
+use crate::domain::secret::Secret;
+use crate::domain::time::UnixMillis;
+use crate::queue::{Call, Handler, Prepared};
+use crate::store::{Inserted, Store, StoreError};
+
+/// What outbound delivery is set to.
+#[derive(Debug)]
+pub struct OutboundSettings {
+    pub api_key: Secret,
+    pub sender_id: Option<String>,
+    pub compose: ComposeRules,
+    /// How long messages wait for an installation.
+    pub install_wait: Duration,
+}
+
+/// The queue's handler; clones share the client.
+#[derive(Debug, Clone)]
+pub struct Outbound {
+    store: Store,
+    cast: CastClient,
+    clock: Clock,
+    settings: Arc<OutboundSettings>,
+}
+
+impl Outbound {
+    /// A handler for one shared Cast key.
+    #[must_use]
+    pub fn new(store: Store, cast: CastClient, clock: Clock, settings: OutboundSettings) -> Self {
+        Self { store, cast, clock, settings: Arc::new(settings) }
+    }
+
+    /// Remembers whose contact this phone is, for the reply.
+    async fn learn(
+        &self,
+        message: &Message,
+        installation: &Installation,
+        phone: &Phone,
+        now: UnixMillis,
+    ) -> Result<(), StoreError> {
+        let intake = &message.accepted.intake;
+        let note = ContactNote {
+            v: DOCUMENT_VERSION,
+            location: intake.location.clone(),
+            company: installation.company.clone(),
+            phone: phone.clone(),
+            contact_id: intake.contact_id.clone(),
+            conversation_id: intake.conversation_id.clone(),
+            last_outbound_at: Some(now),
+        };
+        if self.store.insert(&note).await? == Inserted::New {
+            return Ok(());
+        }
+        let id = DocId::contact(&intake.location, phone.e164());
+        self.store
+            .update::<ContactNote>(&id, |old| {
+                Some(ContactNote {
+                    contact_id: note.contact_id.clone().or_else(|| old.contact_id.clone()),
+                    conversation_id: note.conversation_id.clone().or_else(|| old.conversation_id.clone()),
+                    ..note.clone()
+                })
+            })
+            .await?;
+        Ok(())
+    }
+}
+
+impl Handler for Outbound {
+    async fn prepare(&self, message: &Message, now: UnixMillis) -> Result<Prepared, StoreError> {
+        let accepted = &message.accepted;
+        let intake = &accepted.intake;
+        let stored = self.store.get::<Installation>(&DocId::location(&intake.location)).await?;
+        let installation = stored.map(|s| s.record);
+        match may_send(installation.as_ref(), accepted.at, now, self.settings.install_wait) {
+            MaySend::Yes => {}
+            MaySend::HoldUntil(until) => return Ok(Prepared::Hold { until }),
+            MaySend::Never(code, sentence) => return Ok(Prepared::Reject { code, sentence: sentence.to_owned() }),
+        }
+        let phone = match Phone::parse(intake.phone.as_deref().unwrap_or_default()) {
+            Ok(phone) => phone,
+            Err(e) => return Ok(Prepared::Reject { code: FailureCode::InvalidPhone, sentence: e.to_string() }),
+        };
+        let parts = match compose(intake.text.as_deref(), &intake.attachments, &self.settings.compose) {
+            Ok(parts) => parts,
+            Err(e) => return Ok(Prepared::Reject { code: code(&e), sentence: e.to_string() }),
+        };
+        // Once a message, not once a part.
+        if message.progress.attempts.is_empty()
+            && let Some(installation) = &installation
+        {
+            self.learn(message, installation, &phone, now).await?;
+        }
+        let parts = parts
+            .into_iter()
+            .map(|part| PartRecord {
+                segments: part.segments.segments,
+                text: part.text,
+                accepted: false,
+                gateway_id: None,
+            })
+            .collect();
+        Ok(Prepared::Send { phone, parts })
+    }
+
+    #[tracing::instrument(name = "cast.send", skip_all, fields(location.id = %call.location, phone.masked = call.phone.masked()))]
+    async fn send(&self, call: Call) -> SendOutcome {
+        let to = call.phone.cast_local();
+        let sms = CastSms {
+            to: &to,
+            message: &call.text,
+            sender_id: self.settings.sender_id.as_deref(),
+            idempotency_key: &call.idempotency_key,
+        };
+        self.cast.send(&self.settings.api_key, &sms, self.clock.now()).await
+    }
+
+    async fn installed(&self, location: &LocationId) -> Result<bool, StoreError> {
+        let stored = self.store.get::<Installation>(&DocId::location(location)).await?;
+        // An uninstalled location's messages are looked at, too: they fail at once.
+        Ok(stored.is_some_and(|s| s.record.installed() || s.record.uninstalled_at.is_some()))
+    }
+}
+
+fn code(e: &ComposeError) -> FailureCode {
+    match e {
+        ComposeError::Empty => FailureCode::EmptyMessage,
+        ComposeError::AttachmentRefused => FailureCode::AttachmentRefused,
+        ComposeError::TooLong(_) => FailureCode::TooLong,
+    }
+}

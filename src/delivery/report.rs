@@ -1,0 +1,286 @@
+//! Telling GHL: one loop over the reports that are due, beside and behind the sends.
+//!
+//! Invariant: what was told is written for the revision it told; everything that may follow is `domain::report`'s. At most
+//! [`AT_ONCE`] calls are under way, so a slow GHL costs memory and sockets a fixed amount.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+
+use super::SharedPace;
+use crate::client::Reached;
+use crate::client::ghl::{GhlError, MessageStatus, StatusErrorBody, StatusUpdate};
+use crate::clock::Clock;
+use crate::domain::id::DocId;
+use crate::domain::installation::Health;
+use crate::domain::message::Message;
+use crate::domain::report::{ReportReply, ReportStatus, Verdict};
+use crate::domain::retry;
+use crate::ghl_pace::Turn;
+use crate::leader::Leadership;
+use crate::lifecycle::{Bells, Stop};
+use crate::oauth::{CallError, Tokens};
+use crate::store::{Query, Store, StoreError, Stored};
+use crate::telemetry::Metrics;
+
+/// Calls under way at once.
+const AT_ONCE: usize = 16;
+/// Reports read at once.
+const BATCH: usize = 64;
+/// Reports become due with time alone: look this often.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// The reporting loop; clones share it.
+#[derive(Clone)]
+pub struct Reporter(Arc<Inner>);
+
+struct Inner {
+    store: Store,
+    tokens: Tokens,
+    clock: Clock,
+    leadership: Leadership,
+    bells: Bells,
+    metrics: Metrics,
+    pace: SharedPace,
+    busy: Mutex<HashSet<DocId>>,
+    slots: Arc<Semaphore>,
+}
+
+impl Reporter {
+    /// A reporter that has told nothing yet.
+    #[must_use]
+    pub fn new(
+        store: Store,
+        tokens: Tokens,
+        clock: Clock,
+        leadership: Leadership,
+        bells: Bells,
+        metrics: Metrics,
+        pace: SharedPace,
+    ) -> Self {
+        let (busy, slots) = (Mutex::default(), Arc::new(Semaphore::new(AT_ONCE)));
+        Self(Arc::new(Inner { store, tokens, clock, leadership, bells, metrics, pace, busy, slots }))
+    }
+
+    /// Tells everything that is due, one after the other; answers how many reports were looked at.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn step(&self) -> Result<usize, StoreError> {
+        let due = self.due(BATCH).await?;
+        for stored in &due {
+            self.tell(stored).await?;
+        }
+        Ok(due.len())
+    }
+
+    /// Tells what is due until everything must end; after shutdown began, nothing new.
+    pub async fn run(&self, stop: &Stop) {
+        loop {
+            let rung = self.0.bells.reports.rung();
+            if let Err(e) = self.dispatch().await {
+                tracing::warn!(error = %e, "due reports can't be read now");
+            }
+            tokio::select! {
+                () = self.0.clock.sleep(LOOK_EVERY) => {}
+                () = rung => self.0.clock.sleep(LOOK_EVERY / 10).await,
+                () = stop.soft() => break,
+            }
+        }
+        // Calls under way end within the client's own time-out.
+        tokio::select! {
+            _ = self.0.slots.acquire_many(u32::try_from(AT_ONCE).unwrap_or(u32::MAX)) => {}
+            () = stop.hard() => {}
+        }
+    }
+
+    async fn dispatch(&self) -> Result<(), StoreError> {
+        loop {
+            let due = self.due(BATCH).await?;
+            let mut started = false;
+            for stored in due {
+                let id = stored.record.id.clone();
+                if !self.busy().insert(id.clone()) {
+                    continue;
+                }
+                started = true;
+                let Ok(slot) = Arc::clone(&self.0.slots).acquire_owned().await else { return Ok(()) };
+                let reporter = self.clone();
+                tokio::spawn(async move {
+                    let _slot = slot;
+                    let _busy = Busy(&reporter, id);
+                    if let Err(e) = reporter.tell(&stored).await {
+                        tracing::warn!(error = %e, "a report could not be noted");
+                    }
+                });
+            }
+            if !started {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn due(&self, limit: usize) -> Result<Vec<Stored<Message>>, StoreError> {
+        if self.0.leadership.right().is_none() {
+            return Ok(Vec::new());
+        }
+        for location in self.0.bells.untold.take() {
+            self.wake(&location).await?;
+        }
+        self.0.store.find(Query::ReportDue { now: self.0.clock.now(), limit }).await
+    }
+
+    /// A token came: what waited for it is due now.
+    async fn wake(&self, location: &str) -> Result<(), StoreError> {
+        loop {
+            let query = Query::Waiting { location: location.to_owned(), limit: BATCH };
+            let waiting = self.0.store.find::<Message>(query).await?;
+            if waiting.is_empty() {
+                return Ok(());
+            }
+            let now = self.0.clock.now();
+            for stored in waiting {
+                self.0
+                    .store
+                    .update::<Message>(&stored.record.id, |m| {
+                        let report = m.progress.report.as_ref().filter(|r| r.no_token)?.woken(now);
+                        let mut progress = m.progress.clone();
+                        progress.report = Some(report);
+                        Some(m.with(progress))
+                    })
+                    .await?;
+            }
+        }
+    }
+
+    async fn tell(&self, stored: &Stored<Message>) -> Result<(), StoreError> {
+        let message = &stored.record;
+        let Some(report) = &message.progress.report else { return Ok(()) };
+        let now = self.0.clock.now();
+        let location = &message.accepted.intake.location;
+        if let Turn::At(place) = self.0.pace.ask(location.as_str(), message.id.as_str(), now) {
+            return self.defer(&message.id, report.revision, place).await;
+        }
+        let update = status_update(&report.verdict);
+        let message_id = message.accepted.intake.message_id.as_str();
+        let ghl = self.0.tokens.ghl();
+        let update = &update;
+        let answer = self
+            .0
+            .tokens
+            .call(location, |token| async move { ghl.update_status(&token, message_id, update).await })
+            .await;
+        let reply = match answer {
+            Err(CallError::Store(e)) => return Err(e),
+            answer => self.reply(answer, location.as_str()),
+        };
+        self.0.metrics.report(word(&reply));
+        let revision = report.revision;
+        let jitter = crate::random::unit();
+        let noted = self
+            .0
+            .store
+            .update::<Message>(&message.id, |m| {
+                let next = m.progress.report.as_ref()?.after_reply(revision, &reply, self.0.clock.now(), jitter);
+                let mut progress = m.progress.clone();
+                progress.report = Some(next);
+                Some(m.with(progress))
+            })
+            .await?;
+        if let Some(end) = noted.and_then(|s| s.record.progress.report.and_then(|r| r.given_up)) {
+            tracing::warn!(job.id = %message.id, ?end, "ghl.status: given up");
+        }
+        Ok(())
+    }
+
+    /// Not its turn yet: the place it was given is written down, so that it is not read again before.
+    async fn defer(&self, id: &DocId, revision: u32, place: crate::domain::time::UnixMillis) -> Result<(), StoreError> {
+        self.0
+            .store
+            .update::<Message>(id, |m| {
+                let mut report = m.progress.report.clone().filter(|r| r.revision == revision)?;
+                report.due_at = Some(place);
+                let mut progress = m.progress.clone();
+                progress.report = Some(report);
+                Some(m.with(progress))
+            })
+            .await?;
+        Ok(())
+    }
+
+    fn reply(&self, answer: Result<(), CallError>, location: &str) -> ReportReply {
+        let refusal = match answer {
+            Ok(()) => return ReportReply::Told,
+            Err(CallError::Ghl(GhlError::Api(refusal))) => refusal,
+            Err(CallError::Ghl(GhlError::Transport { reached: Reached::No | Reached::Maybe, .. })) => {
+                return ReportReply::Trouble;
+            }
+            Err(CallError::Ghl(GhlError::Unreadable { .. } | GhlError::NotStored) | CallError::Store(_)) => {
+                return ReportReply::Trouble;
+            }
+            Err(
+                CallError::NotInstalled
+                | CallError::WaitingForLeader
+                | CallError::Sealed(_)
+                | CallError::Grant(Health::Active | Health::Suspended | Health::Reauthorize),
+            ) => return ReportReply::NoToken,
+        };
+        tracing::debug!(status = refusal.status, trace = refusal.trace_id, "ghl.status refused");
+        match refusal.status {
+            _ if refusal.is_not_yet() => ReportReply::NotYet,
+            401 => ReportReply::NoToken,
+            403 => ReportReply::Forbidden,
+            404 => ReportReply::NotFound,
+            429 => {
+                let interval = refusal.limits.interval_ms.map(Duration::from_millis);
+                let wait = retry::ghl_limited(refusal.retry_after.or(interval), 0);
+                self.0.pace.rest(location, self.0.clock.now().after(wait));
+                tracing::warn!(location.id = location, "GHL limits this location");
+                ReportReply::Limited { retry_after: Some(wait) }
+            }
+            500.. => ReportReply::Trouble,
+            _ => ReportReply::Refused,
+        }
+    }
+
+    fn busy(&self) -> std::sync::MutexGuard<'_, HashSet<DocId>> {
+        self.0.busy.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A report under way; leaves the set on every way out.
+struct Busy<'a>(&'a Reporter, DocId);
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        self.0.busy().remove(&self.1);
+    }
+}
+
+fn status_update(verdict: &Verdict) -> StatusUpdate {
+    let status = match verdict.status {
+        ReportStatus::Delivered => MessageStatus::Delivered,
+        ReportStatus::Failed => MessageStatus::Failed,
+        ReportStatus::Pending => MessageStatus::Pending,
+    };
+    let error = verdict.code.map(|code| StatusErrorBody {
+        code: code.as_str().to_owned(),
+        message: verdict.sentence.clone().unwrap_or_else(|| code.as_str().to_owned()),
+    });
+    StatusUpdate { status, error }
+}
+
+fn word(reply: &ReportReply) -> &'static str {
+    match reply {
+        ReportReply::Told => "told",
+        ReportReply::NotYet => "not_yet",
+        ReportReply::Forbidden => "forbidden",
+        ReportReply::NotFound => "not_found",
+        ReportReply::Refused => "refused",
+        ReportReply::Limited { .. } => "limited",
+        ReportReply::Trouble => "trouble",
+        ReportReply::NoToken => "no_token",
+    }
+}

@@ -1,0 +1,190 @@
+//! The gateway's endpoint for replies: authenticated, read leniently, stored, answered.
+//!
+//! Invariant: 202 and 200 mean durable. The JSON is ours to define (cast contract, "Inbound and receipts"); camelCase and
+//! snake_case are the same.
+
+use axum::Extension;
+use axum::Json;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use super::Shared;
+use super::answer::Problem;
+use super::layer::RawBody;
+use crate::digest;
+use crate::domain::id::LocationId;
+use crate::domain::time::UnixMillis;
+use crate::queue::{NewReply, parse_epoch};
+use crate::store::Inserted;
+
+#[derive(Serialize)]
+struct Accepted {
+    accepted: bool,
+    id: String,
+}
+
+#[derive(Serialize)]
+struct Duplicate {
+    duplicate: bool,
+    id: String,
+}
+
+pub(super) async fn receive(
+    State(shared): State<Shared>,
+    headers: HeaderMap,
+    Extension(body): Extension<RawBody>,
+) -> Response {
+    if !authenticated(&shared, &headers) {
+        shared.metrics.reply("unauthorized");
+        return Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", "The API key is missing or wrong.")
+            .into_response();
+    }
+    let reply = match read(&body.0) {
+        Ok(reply) => reply,
+        Err(message) => {
+            shared.metrics.reply("bad_request");
+            return Problem::new(StatusCode::BAD_REQUEST, "bad_request", message).into_response();
+        }
+    };
+    match shared.enqueue.reply(reply).await {
+        Ok(answer) => {
+            tracing::info!(inbound.id = %answer.id, inserted = ?answer.inserted, "reply");
+            let id = answer.id.0;
+            match answer.inserted {
+                Inserted::New => (StatusCode::ACCEPTED, Json(Accepted { accepted: true, id })).into_response(),
+                Inserted::Duplicate => Json(Duplicate { duplicate: true, id }).into_response(),
+            }
+        }
+        Err(e) => {
+            tracing::error!(error = %e, "a reply could not be stored");
+            Problem::unavailable().into_response()
+        }
+    }
+}
+
+fn authenticated(shared: &Shared, headers: &HeaderMap) -> bool {
+    let Some(key) = &shared.settings.inbound_api_key else { return false };
+    let plain = headers.get("x-api-key").map(axum::http::HeaderValue::as_bytes);
+    let bearer = headers.get(header::AUTHORIZATION).and_then(|v| {
+        let (scheme, token) = v.as_bytes().split_at_checked(7)?;
+        scheme.eq_ignore_ascii_case(b"bearer ").then_some(token)
+    });
+    // Both are compared whatever the first one says, in constant time.
+    let matches = |given: Option<&[u8]>| given.is_some_and(|g| digest::equal(g.trim_ascii(), key.expose().as_bytes()));
+    matches(plain) | matches(bearer)
+}
+
+fn read(body: &[u8]) -> Result<NewReply, &'static str> {
+    let value: Value = serde_json::from_slice(body).map_err(|_| "The body is not JSON.")?;
+    let object = value.as_object().ok_or("The body is not a JSON object.")?;
+    let from = text(object, &["from"]).ok_or("`from` is missing: the sender's number, as text.")?;
+    if from.trim().is_empty() || from.len() > 64 {
+        return Err("`from` is 1 to 64 characters: the sender's number.");
+    }
+    let attachments = attachments(object)?;
+    let message = text(object, &["message", "text"]);
+    if message.as_deref().is_none_or(|m| m.trim().is_empty()) && attachments.is_empty() {
+        return Err("`message` or `attachments` is missing.");
+    }
+    let location = match text(object, &["location_id", "locationId"]) {
+        Some(raw) => Some(LocationId::parse(&raw).map_err(|_| "`location_id` is not a sub-account's id.")?),
+        None => None,
+    };
+    let gateway_id = text(object, &["id", "message_id", "messageId"]).filter(|id| !id.is_empty());
+    Ok(NewReply {
+        from: from.trim().to_owned(),
+        to: text(object, &["to"]),
+        text: message,
+        gateway_id,
+        sent_at: received_at(object)?,
+        location,
+        attachments,
+    })
+}
+
+/// RFC 3339, or an epoch number in seconds or milliseconds.
+fn received_at(object: &Map<String, Value>) -> Result<Option<UnixMillis>, &'static str> {
+    const WRONG: &str = "`received_at` is an RFC 3339 time with an offset, or an epoch number.";
+    let Some(value) = field(object, &["received_at", "receivedAt"]) else { return Ok(None) };
+    match value {
+        Value::Number(n) => {
+            let whole = n.as_i64().or_else(|| {
+                #[expect(clippy::cast_possible_truncation, reason = "saturates; a fraction of a second is dropped")]
+                n.as_f64().map(|f| f as i64)
+            });
+            whole.map(|n| Some(parse_epoch(n))).ok_or(WRONG)
+        }
+        Value::String(s) if s.trim().is_empty() => Ok(None),
+        Value::String(s) => match s.trim().parse::<i64>() {
+            Ok(n) => Ok(Some(parse_epoch(n))),
+            Err(_) => {
+                s.trim().parse::<jiff::Timestamp>().map(|t| Some(UnixMillis(t.as_millisecond()))).map_err(|_| WRONG)
+            }
+        },
+        _ => Err(WRONG),
+    }
+}
+
+fn attachments(object: &Map<String, Value>) -> Result<Vec<String>, &'static str> {
+    const WRONG: &str = "`attachments` is a list of https links.";
+    let Some(value) = field(object, &["attachments"]) else { return Ok(Vec::new()) };
+    let items = value.as_array().ok_or(WRONG)?;
+    items
+        .iter()
+        .map(|v| {
+            let link = v.as_str().ok_or(WRONG)?;
+            let web = link.starts_with("https://") || link.starts_with("http://");
+            if web { Ok(link.to_owned()) } else { Err(WRONG) }
+        })
+        .collect()
+}
+
+fn field<'a>(object: &'a Map<String, Value>, names: &[&str]) -> Option<&'a Value> {
+    names.iter().find_map(|name| object.get(*name).filter(|v| !v.is_null()))
+}
+
+/// Text, or a number written as one.
+fn text(object: &Map<String, Value>, names: &[&str]) -> Option<String> {
+    match field(object, names)? {
+        Value::String(s) => Some(s.clone()),
+        Value::Number(n) => Some(n.to_string()),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_spellings_and_all_three_kinds_of_time_are_read() {
+        for at in
+            [r#""received_at":"2023-11-14T22:13:20Z""#, r#""receivedAt":1700000000"#, r#""receivedAt":"1700000000000""#]
+        {
+            let body = format!(r#"{{"from":"0917","message":"x","locationId":"L1",{at}}}"#);
+            let reply = read(body.as_bytes()).unwrap_or_else(|e| panic!("{at}: {e}"));
+            assert_eq!(reply.sent_at, Some(UnixMillis(1_700_000_000_000)), "{at}");
+            assert!(reply.location.is_some());
+        }
+    }
+
+    #[test]
+    fn attachments_without_text_are_a_message_and_nothing_at_all_is_not() {
+        assert!(read(br#"{"from":"0917","attachments":["https://x"]}"#).is_ok());
+        for bad in [
+            r#"{"from":"0917"}"#,
+            r#"{"message":"x"}"#,
+            "[]",
+            "x",
+            r#"{"from":" ","message":"x"}"#,
+            r#"{"from":"0917","message":"x","received_at":"yesterday"}"#,
+            r#"{"from":"0917","attachments":["javascript:x"]}"#,
+            r#"{"from":"0917","message":"x","location_id":"a/b"}"#,
+        ] {
+            assert!(read(bad.as_bytes()).is_err(), "{bad}");
+        }
+    }
+}

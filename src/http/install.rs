@@ -1,0 +1,153 @@
+//! The installer's way: home page, redirect to the CRM, callback.
+//!
+//! Invariant: a `state` that is present and not ours never leads to an exchange; what a stranger wrote into the URL is shown
+//! escaped or not at all.
+
+use axum::extract::{Query, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Redirect, Response};
+use maud::html;
+use serde::Deserialize;
+
+use super::Shared;
+use super::page::{again, next_steps, page};
+use crate::oauth::{Connected, InstallError, STATE_COOKIE, StateCheck, check_state};
+
+pub(super) async fn home() -> Response {
+    page(
+        StatusCode::OK,
+        "Cast SMS for your CRM",
+        html! {
+            p { "Sends the SMS of a sub-account through Cast.ph, reports what became of each, and puts replies back into the conversation." }
+            p { a.button href="/install" { "Connect a sub-account" } }
+            p.muted { a href="/health" { "Health" } }
+        },
+    )
+}
+
+pub(super) async fn begin(State(shared): State<Shared>) -> Response {
+    let state = shared.installer.new_state();
+    let mut response = Redirect::to(&shared.installer.authorize_url(&state)).into_response();
+    // 302 and not axum's 303: some in-app browsers of agencies know no other.
+    *response.status_mut() = StatusCode::FOUND;
+    let secure = if shared.settings.secure_cookies { "; Secure" } else { "" };
+    let cookie = format!("{STATE_COOKIE}={state}; HttpOnly; SameSite=Lax; Path=/oauth-callback; Max-Age=600{secure}");
+    if let Ok(cookie) = HeaderValue::from_str(&cookie) {
+        response.headers_mut().insert(header::SET_COOKIE, cookie);
+    }
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+#[derive(Deserialize)]
+pub(super) struct Callback {
+    code: Option<String>,
+    state: Option<String>,
+    error: Option<String>,
+    error_description: Option<String>,
+}
+
+pub(super) async fn callback(
+    State(shared): State<Shared>,
+    headers: HeaderMap,
+    query: Result<Query<Callback>, axum::extract::rejection::QueryRejection>,
+) -> Response {
+    let Ok(Query(callback)) = query else {
+        return page(
+            StatusCode::BAD_REQUEST,
+            "That link is broken",
+            html! { p { "The address holds something that can't be read. Begin again:" } (again()) },
+        );
+    };
+    if check_state(callback.state.as_deref(), cookie(&headers).as_deref()) == StateCheck::Mismatch {
+        return page(
+            StatusCode::BAD_REQUEST,
+            "This connection was not begun here",
+            html! {
+                p { "The link does not belong to this browser, or it is older than ten minutes. Nothing was connected." }
+                (again())
+            },
+        );
+    }
+    if let Some(error) = callback.error.filter(|e| !e.is_empty()) {
+        let why = callback.error_description.filter(|d| !d.is_empty()).unwrap_or(error);
+        let why: String = why.chars().filter(|c| !c.is_control()).take(200).collect();
+        return page(
+            StatusCode::BAD_REQUEST,
+            "Your CRM did not connect",
+            html! { p { "It said: " code { (why) } } p { "Nothing was connected." } (again()) },
+        );
+    }
+    let Some(code) = callback.code.filter(|c| (1..=2048).contains(&c.len())) else {
+        return page(
+            StatusCode::BAD_REQUEST,
+            "Nothing to connect",
+            html! { p { "Your CRM sent no code along. Begin again:" } (again()) },
+        );
+    };
+    match shared.installer.complete(&code).await {
+        Ok(connected) => success(&connected),
+        Err(e) => failure(&e),
+    }
+}
+
+fn success(connected: &Connected) -> Response {
+    match connected {
+        Connected::Location(location) => page(
+            StatusCode::OK,
+            "Connected",
+            html! {
+                p { "Cast SMS is connected to the sub-account " code { (location) } "." }
+                (next_steps())
+                p.muted { "Messages that were waiting for this connection are sent now." }
+            },
+        ),
+        Connected::Company(company) => page(
+            StatusCode::OK,
+            "Agency connected",
+            html! {
+                p { "Cast SMS is connected to the agency " code { (company) } ". Its sub-accounts follow." }
+                (next_steps())
+            },
+        ),
+    }
+}
+
+fn failure(error: &InstallError) -> Response {
+    use std::error::Error as _;
+    // The source names status and GHL's words, capped and masked by the client: for the log alone.
+    let source = error.source().map(ToString::to_string);
+    tracing::warn!(error = %error, source, "connecting failed");
+    let (status, title, sentence) = match error {
+        InstallError::CodeRefused(_) => (
+            StatusCode::BAD_REQUEST,
+            "Your CRM refused the code",
+            "It was used already or is too old. Nothing was connected; begin again:",
+        ),
+        InstallError::Incomplete => (
+            StatusCode::BAD_GATEWAY,
+            "Your CRM's answer was incomplete",
+            "It named neither a sub-account nor an agency. Nothing was connected; try again:",
+        ),
+        InstallError::Unavailable(_) => {
+            (StatusCode::BAD_GATEWAY, "Your CRM did not answer", "Nothing was connected. Wait a minute and try again:")
+        }
+        InstallError::NotStored(_) => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "This could not be stored",
+            "The connection was made but could not be kept. Wait a minute and connect again:",
+        ),
+    };
+    page(status, title, html! { p { (sentence) } (again()) })
+}
+
+fn cookie(headers: &HeaderMap) -> Option<String> {
+    headers
+        .get_all(header::COOKIE)
+        .iter()
+        .filter_map(|v| v.to_str().ok())
+        .flat_map(|v| v.split(';'))
+        .filter_map(|pair| pair.trim().split_once('='))
+        .find(|(name, _)| *name == STATE_COOKIE)
+        .map(|(_, value)| value.to_owned())
+}

@@ -1,0 +1,114 @@
+//! GHL's webhooks: verify the raw bytes, read them leniently, store, answer.
+//!
+//! Invariant: nothing is read before it is verified ([`Verified`] is the proof), and 200 `accepted` or `duplicate` means
+//! durable. What can't be sent is stored and reported; only a bad signature is refused.
+
+use axum::Json;
+use axum::extract::{FromRequestParts, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use serde::Serialize;
+
+use super::Shared;
+use super::answer::Problem;
+use super::layer::RawBody;
+use crate::domain::webhook::{Ignored, Read, read};
+use crate::queue::Answer;
+use crate::signature::{SignatureError, SignatureHeaders};
+use crate::store::{Inserted, StoreError};
+
+/// A body whose signature was verified.
+pub(super) struct Verified(Bytes);
+
+impl FromRequestParts<Shared> for Verified {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, shared: &Shared) -> Result<Self, Problem> {
+        let body = parts.extensions.remove::<RawBody>().map(|raw| raw.0).unwrap_or_default();
+        let headers = SignatureHeaders {
+            ghl: values(&parts.headers, "x-ghl-signature"),
+            wh: values(&parts.headers, "x-wh-signature"),
+        };
+        match shared.keys.verify(&headers, &body) {
+            Ok(scheme) => {
+                shared.metrics.signature(scheme_word(scheme));
+                Ok(Self(body))
+            }
+            Err(e) => {
+                let (code, message) = match e {
+                    SignatureError::Missing => ("signature_missing", "This request is not signed."),
+                    SignatureError::NoMatch => {
+                        ("signature_invalid", "The signature does not fit this body and our keys.")
+                    }
+                };
+                shared.metrics.signature(code);
+                tracing::warn!(code, "webhook refused");
+                Err(Problem::new(StatusCode::UNAUTHORIZED, code, message))
+            }
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Taken {
+    status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<String>,
+}
+
+pub(super) async fn receive(State(shared): State<Shared>, verified: Verified) -> Response {
+    let body = verified.0;
+    let began = shared.clock.mono();
+    let (word, response) = match read(&body, shared.settings.provider_id.as_deref()) {
+        Read::Ignored(why) => {
+            tracing::debug!(why = ignored_word(why), "webhook ignored");
+            ("ignored", Json(Taken { status: "ignored", id: None }).into_response())
+        }
+        Read::Message(intake) => answer(shared.enqueue.message(*intake).await, "accepted"),
+        Read::Unreadable(why) => {
+            tracing::warn!(why, "a signed webhook can't be read: kept raw");
+            answer(shared.enqueue.unreadable(&body, why).await, "dead_letter")
+        }
+    };
+    shared.metrics.webhook(word, shared.clock.mono().since(began));
+    response
+}
+
+fn answer(stored: Result<Answer, StoreError>, new: &'static str) -> (&'static str, Response) {
+    match stored {
+        Ok(answer) => {
+            let status = match answer.inserted {
+                Inserted::Duplicate if new == "accepted" => "duplicate",
+                Inserted::New | Inserted::Duplicate => new,
+            };
+            tracing::info!(job.id = %answer.id, status, "webhook");
+            (status, Json(Taken { status, id: Some(answer.id.0) }).into_response())
+        }
+        Err(e) => {
+            tracing::error!(error = %e, "a webhook could not be stored");
+            ("not_stored", Problem::try_again().into_response())
+        }
+    }
+}
+
+fn values<'a>(headers: &'a HeaderMap, name: &str) -> Vec<&'a [u8]> {
+    headers.get_all(name).iter().map(axum::http::HeaderValue::as_bytes).collect()
+}
+
+fn scheme_word(scheme: crate::signature::Scheme) -> &'static str {
+    match scheme {
+        crate::signature::Scheme::Ed25519 => "ed25519",
+        crate::signature::Scheme::RsaPkcs1Sha256 => "rsa",
+        crate::signature::Scheme::EcdsaP256Sha256 => "p256",
+    }
+}
+
+fn ignored_word(why: Ignored) -> &'static str {
+    match why {
+        Ignored::Lifecycle => "lifecycle",
+        Ignored::Type => "type",
+        Ignored::OtherProvider => "other_provider",
+    }
+}

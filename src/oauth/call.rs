@@ -1,0 +1,192 @@
+//! The authorised call: lend a location's token to a client, refresh once on a 401, and say in a type why it can't be done.
+//!
+//! Imports clients and store; decides nothing about what follows a refusal.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::field;
+use crate::client::ghl::{GhlClient, GhlError, TokenApp, TokenReply};
+use crate::clock::Clock;
+use crate::digest;
+use crate::domain::id::{DocId, LocationId};
+use crate::domain::installation::{Grant, Health, Installation};
+use crate::domain::secret::Secret;
+use crate::domain::time::UnixMillis;
+use crate::leader::Leadership;
+use crate::lifecycle::Bells;
+use crate::seal::{KeyRing, SealError};
+use crate::store::{Inserted, Store, StoreError, Stored};
+use crate::telemetry::Metrics;
+
+/// GHL's tokens live a day.
+const USUAL_LIFE: std::time::Duration = std::time::Duration::from_secs(86_399);
+
+/// Why a call could not be made with a good token.
+#[derive(Debug, thiserror::Error)]
+pub enum CallError {
+    /// Nobody installed the app there, or it was removed.
+    #[error("no token is stored for this location")]
+    NotInstalled,
+    /// Only the leader refreshes.
+    #[error("the token has expired: waiting for the leader")]
+    WaitingForLeader,
+    /// The grant does not work now, or not any more.
+    #[error("the grant is {0:?}")]
+    Grant(Health),
+    /// No key opens the stored token.
+    #[error("the stored token can't be read")]
+    Sealed(#[from] SealError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// GHL's own answer, to a refresh or to the call.
+    #[error(transparent)]
+    Ghl(#[from] GhlError),
+}
+
+/// What the token keeper is made of.
+#[derive(Debug)]
+pub struct TokensParts {
+    pub store: Store,
+    pub ring: KeyRing,
+    pub ghl: GhlClient,
+    pub app: TokenApp,
+    pub clock: Clock,
+    pub leadership: Leadership,
+    pub bells: Bells,
+    pub metrics: Metrics,
+}
+
+/// Keeps, lends and renews tokens; clones share it.
+#[derive(Debug, Clone)]
+pub struct Tokens(pub(super) Arc<Inner>);
+
+#[derive(Debug)]
+pub(super) struct Inner {
+    pub(super) parts: TokensParts,
+    /// One refresh at a time per installation.
+    flights: Mutex<HashMap<DocId, Arc<tokio::sync::Mutex<()>>>>,
+}
+
+/// A token as lent, with what tells it from its successor.
+pub(super) struct Lent {
+    pub(super) token: Secret,
+    pub(super) hash: String,
+}
+
+impl Tokens {
+    /// A keeper without any token in memory: each is opened when it is lent.
+    #[must_use]
+    pub fn new(parts: TokensParts) -> Self {
+        Self(Arc::new(Inner { parts, flights: Mutex::default() }))
+    }
+
+    /// The client tokens are lent to.
+    #[must_use]
+    pub fn ghl(&self) -> &GhlClient {
+        &self.0.parts.ghl
+    }
+
+    /// Makes `call` with the location's token; on a 401 refreshes once and calls once more.
+    ///
+    /// # Errors
+    /// [`CallError`]. A 401 after a refresh is [`CallError::Ghl`].
+    pub async fn call<T, F>(&self, location: &LocationId, call: impl Fn(Secret) -> F) -> Result<T, CallError>
+    where
+        F: Future<Output = Result<T, GhlError>>,
+    {
+        let id = DocId::location(location);
+        let lent = self.lend(&id).await?;
+        match call(lent.token.clone()).await {
+            // "Not yet" comes as a 401, too: no token would mend that.
+            Err(GhlError::Api(refusal)) if refusal.status == 401 && !refusal.is_not_yet() => {
+                let fresh = self.refresh(&id, &lent.hash).await?;
+                Ok(call(fresh.token).await?)
+            }
+            answer => Ok(answer?),
+        }
+    }
+
+    /// The current token; an expired one is refreshed first.
+    pub(super) async fn lend(&self, id: &DocId) -> Result<Lent, CallError> {
+        let stored = self.0.parts.store.get::<Installation>(id).await?.ok_or(CallError::NotInstalled)?;
+        let installation = &stored.record;
+        let grant = grant(installation)?;
+        match installation.health {
+            Health::Reauthorize => return Err(CallError::Grant(Health::Reauthorize)),
+            Health::Suspended | Health::Active => {}
+        }
+        let lent = self.open(id, grant)?;
+        if grant.expires_at > self.0.parts.clock.now() {
+            return Ok(lent);
+        }
+        self.refresh(id, &lent.hash).await
+    }
+
+    pub(super) fn open(&self, id: &DocId, grant: &Grant) -> Result<Lent, CallError> {
+        let token = self.0.parts.ring.open(id, field::ACCESS, &grant.access)?;
+        let hash = digest::sha256_hex(token.expose().as_bytes());
+        Ok(Lent { token, hash })
+    }
+
+    pub(super) fn flight(&self, id: &DocId) -> Arc<tokio::sync::Mutex<()>> {
+        let mut flights = self.0.flights.lock().unwrap_or_else(PoisonError::into_inner);
+        flights.retain(|_, flight| Arc::strong_count(flight) > 1);
+        Arc::clone(flights.entry(id.clone()).or_default())
+    }
+
+    /// The stored form of a token reply. `previous` lends its refresh token when the reply has none.
+    pub(super) fn sealed(&self, id: &DocId, reply: &TokenReply, now: UnixMillis) -> Grant {
+        let ring = &self.0.parts.ring;
+        let refresh = reply.refresh_token.as_ref();
+        Grant {
+            access: ring.seal(id, field::ACCESS, &reply.access_token),
+            refresh: refresh.map(|token| ring.seal(id, field::REFRESH, token)),
+            refresh_hash: refresh.map(|token| digest::sha256_hex(token.expose().as_bytes())),
+            expires_at: now.after(reply.expires_in.unwrap_or(USUAL_LIFE)),
+            scope: reply.scope.clone(),
+        }
+    }
+
+    /// When to renew: at 75 to 85 % of the token's life, each location at its own moment.
+    pub(super) fn refresh_at(grant: &Grant, now: UnixMillis) -> Option<UnixMillis> {
+        let life = grant.expires_at.since(now);
+        grant.refresh.as_ref().map(|_| now.after(life.mul_f64(0.75 + 0.1 * crate::random::unit())))
+    }
+
+    /// Stores a new installation over whatever was there: a new install beats an old refresh.
+    pub(super) async fn store_installation(&self, fresh: Installation) -> Result<(), StoreError> {
+        let Some(id) = fresh.id() else {
+            return Err(StoreError::Unavailable("the installation names neither location nor company".into()));
+        };
+        let store = &self.0.parts.store;
+        if store.insert(&fresh).await? == Inserted::Duplicate {
+            store
+                .update::<Installation>(&id, |old| {
+                    Some(Installation {
+                        // What GHL taught us of the location outlives the grant.
+                        inbound_phone_refused: old.inbound_phone_refused,
+                        version_id: old.version_id.clone().or_else(|| fresh.version_id.clone()),
+                        ..fresh.clone()
+                    })
+                })
+                .await?;
+        }
+        if let Some(location) = &fresh.location {
+            self.0.parts.bells.token_stored(location.as_str());
+        }
+        Ok(())
+    }
+
+    pub(super) async fn installation(&self, id: &DocId) -> Result<Stored<Installation>, CallError> {
+        self.0.parts.store.get::<Installation>(id).await?.ok_or(CallError::NotInstalled)
+    }
+}
+
+pub(super) fn grant(installation: &Installation) -> Result<&Grant, CallError> {
+    match &installation.grant {
+        Some(grant) if installation.uninstalled_at.is_none() => Ok(grant),
+        _ => Err(CallError::NotInstalled),
+    }
+}

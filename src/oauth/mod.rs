@@ -1,0 +1,19 @@
+//! Grants: how a location or agency connects, and how its tokens are kept, lent and renewed.
+//!
+//! Owns tokens: clients receive them per call, and nobody else opens a sealed one. Invariant: a refresh token is spent by the
+//! leader alone, one at a time, and a newer pair is never overwritten by an older one. Must not import queue, delivery, http.
+
+mod call;
+mod install;
+mod refresh;
+mod state;
+
+pub use call::{CallError, Tokens, TokensParts};
+pub use install::{Connected, InstallError, Installer, InstallerSettings};
+pub use state::{STATE_COOKIE, StateCheck, check_state};
+
+/// Names of the sealed fields: part of what a seal is bound to.
+mod field {
+    pub(super) const ACCESS: &str = "access";
+    pub(super) const REFRESH: &str = "refresh";
+}

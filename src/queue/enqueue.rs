@@ -1,0 +1,160 @@
+//! The way in: signed webhooks, unreadable ones and replies become durable documents.
+//!
+//! Invariant: an `Ok` from here means durable, for duplicates too. Decides nothing about sending.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::clock::Clock;
+use crate::digest;
+use crate::domain::id::{DocId, LocationId};
+use crate::domain::inbound::{self, Identity, Reply, ReplyAccepted};
+use crate::domain::message::{DOCUMENT_VERSION, Intake, Message};
+use crate::domain::phone::Phone;
+use crate::domain::time::UnixMillis;
+use crate::lifecycle::Bells;
+use crate::store::{Inserted, Store, StoreError, Unreadable, UnreadableFate, UnreadableKept};
+
+/// What came of an enqueue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    pub id: DocId,
+    pub inserted: Inserted,
+}
+
+/// A reply as the gateway posted it, checked for shape.
+pub struct NewReply {
+    pub from: String,
+    pub to: Option<String>,
+    pub text: Option<String>,
+    pub gateway_id: Option<String>,
+    pub sent_at: Option<UnixMillis>,
+    pub location: Option<LocationId>,
+    pub attachments: Vec<String>,
+}
+
+/// The way in; clones share the counter.
+#[derive(Debug, Clone)]
+pub struct Enqueue {
+    store: Store,
+    clock: Clock,
+    bells: Bells,
+    replica: Arc<str>,
+    counter: Arc<AtomicU64>,
+    retention: Duration,
+}
+
+impl Enqueue {
+    /// `replica` is the random name of this process.
+    #[must_use]
+    pub fn new(store: Store, clock: Clock, bells: Bells, replica: &str, retention: Duration) -> Self {
+        Self { store, clock, bells, replica: replica.into(), counter: Arc::default(), retention }
+    }
+
+    /// Stores an outbound message.
+    ///
+    /// # Errors
+    /// [`StoreError`]: nothing is promised; a redelivery makes one job all the same.
+    pub async fn message(&self, intake: Intake) -> Result<Answer, StoreError> {
+        let message = Message::accept(intake, self.clock.now(), &self.replica, self.position());
+        let inserted = self.store.insert(&message).await?;
+        if inserted == Inserted::New {
+            self.bells.messages.ring();
+        }
+        Ok(Answer { id: message.id, inserted })
+    }
+
+    /// Keeps a signed webhook that could not be read.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn unreadable(&self, raw: &[u8], why: &str) -> Result<Answer, StoreError> {
+        let now = self.clock.now();
+        let id = DocId::dead(&digest::sha256_hex(raw));
+        let kept = UnreadableKept { v: DOCUMENT_VERSION, raw: STANDARD.encode(raw), why: why.to_owned() };
+        let fate = UnreadableFate { settled_at: now, strip_at: Some(now.after(self.retention)) };
+        let inserted = self.store.insert(&Unreadable { id: id.clone(), kept, fate }).await?;
+        Ok(Answer { id, inserted })
+    }
+
+    /// Stores a reply, or finds that it is a repeat.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn reply(&self, new: NewReply) -> Result<Answer, StoreError> {
+        let now = self.clock.now();
+        let identity = inbound::identity(
+            new.gateway_id.as_deref(),
+            &new.from,
+            new.to.as_deref(),
+            new.text.as_deref(),
+            new.sent_at,
+            now,
+        );
+        let key = |text: &str| DocId::inbound(&digest::sha256_hex(text.as_bytes()));
+        let id = match &identity {
+            Identity::Exact(text) => key(text),
+            Identity::Minute { this, before } => {
+                let earlier = key(before);
+                if let Some(answer) = self.repeat_within_a_minute(earlier, now).await? {
+                    return Ok(answer);
+                }
+                key(this)
+            }
+        };
+        let accepted = ReplyAccepted {
+            v: DOCUMENT_VERSION,
+            at: now,
+            replica: self.replica.to_string(),
+            counter: self.position(),
+            phone: Phone::parse(&new.from).ok(),
+            from: new.from,
+            to: new.to,
+            text: new.text,
+            attachments: new.attachments,
+            sent_at: new.sent_at.unwrap_or(now),
+            location: new.location,
+        };
+        let inserted = self.store.insert(&Reply::accept(id.clone(), accepted, self.retention)).await?;
+        if inserted == Inserted::New {
+            self.bells.replies.ring();
+        }
+        Ok(Answer { id, inserted })
+    }
+
+    /// The look at the minute before: a repeat counts only within 60 s ("people do answer Yes twice").
+    async fn repeat_within_a_minute(&self, earlier: DocId, now: UnixMillis) -> Result<Option<Answer>, StoreError> {
+        let Some(stored) = self.store.get::<Reply>(&earlier).await? else { return Ok(None) };
+        if now.since(stored.record.accepted.at) >= Duration::from_secs(60) {
+            return Ok(None);
+        }
+        // Raising the counter of the original proves it durable, as for any duplicate.
+        let inserted = self.store.insert(&stored.record).await?;
+        Ok(Some(Answer { id: earlier, inserted }))
+    }
+
+    fn position(&self) -> u64 {
+        self.counter.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+/// Epoch numbers below 10¹¹ are seconds, others milliseconds (cast contract).
+#[must_use]
+pub fn parse_epoch(number: i64) -> UnixMillis {
+    if number.abs() < 100_000_000_000 { UnixMillis(number.saturating_mul(1000)) } else { UnixMillis(number) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_epoch_below_ten_to_the_eleventh_is_seconds() {
+        assert_eq!(parse_epoch(1_700_000_000), UnixMillis(1_700_000_000_000));
+        assert_eq!(parse_epoch(1_700_000_000_000), UnixMillis(1_700_000_000_000));
+    }
+}

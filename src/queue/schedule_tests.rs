@@ -1,0 +1,135 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::store::Keys;
+
+fn header(id: &str, location: &str, lane: &str, state: State, due: i64, claimed: bool) -> Header {
+    let keys = Keys {
+        open: true,
+        location: Some(location.into()),
+        lane: Some(format!("{location}:{lane}")),
+        state: Some(state.as_str().into()),
+        due_at: Some(due),
+        claimed,
+        ..Keys::default()
+    };
+    Header { id: DocId(id.into()), keys }
+}
+
+fn queued(id: &str, location: &str, lane: &str) -> Header {
+    header(id, location, lane, State::Queued, 0, false)
+}
+
+fn id(s: &str) -> DocId {
+    DocId(s.into())
+}
+
+fn drain(schedule: &mut Schedule, now: i64) -> Vec<String> {
+    let mut out = vec![];
+    while let Some(next) = schedule.next(UnixMillis(now)) {
+        out.push(next.0.clone());
+        schedule.finished(&next, After::Gone);
+    }
+    out
+}
+
+#[test]
+fn a_lane_is_handed_out_one_job_at_a_time_and_in_order() {
+    let mut s = Schedule::default();
+    s.discover(Discovered::New(vec![queued("a", "L", "1"), queued("b", "L", "1")]));
+    assert_eq!(s.next(UnixMillis(0)), Some(id("a")));
+    assert_eq!(s.next(UnixMillis(0)), None);
+    s.finished(&id("a"), After::Gone);
+    assert_eq!(s.next(UnixMillis(0)), Some(id("b")));
+}
+
+#[test]
+fn a_campaign_of_one_location_does_not_hold_up_another() {
+    let mut s = Schedule::default();
+    let campaign = (0..10_000).map(|n| queued(&format!("c{n}"), "BIG", &n.to_string()));
+    s.discover(Discovered::New(campaign.chain([queued("single", "SMALL", "1")]).collect()));
+    let first: Vec<String> = (0..2).filter_map(|_| s.next(UnixMillis(0))).map(|d| d.0).collect();
+    assert!(first.contains(&"single".to_owned()), "{first:?}");
+}
+
+#[test]
+fn a_held_head_blocks_its_lane_until_it_is_released_or_its_wait_ends() {
+    let mut s = Schedule::default();
+    s.discover(Discovered::New(vec![header("h", "L", "1", State::Held, 900, false), queued("b", "L", "1")]));
+    assert_eq!(s.next(UnixMillis(0)), None);
+    assert_eq!(s.held_locations(), ["L"]);
+    s.release("L", UnixMillis(5));
+    assert_eq!(s.next(UnixMillis(5)), Some(id("h")));
+    s.finished(&id("h"), After::Open(State::Held, UnixMillis(900)));
+    assert_eq!(s.next(UnixMillis(899)), None);
+    assert_eq!(s.next(UnixMillis(900)), Some(id("h")));
+}
+
+#[test]
+fn a_sending_head_is_a_doubt_and_blocks_its_lane() {
+    let mut s = Schedule::default();
+    s.discover(Discovered::Whole(vec![queued("b", "L", "1"), header("x", "L", "1", State::Sending, 0, true)]));
+    assert_eq!(s.doubts(), [id("x")]);
+    assert_eq!(s.next(UnixMillis(0)), None);
+}
+
+#[test]
+fn a_message_put_back_first_goes_before_other_locations() {
+    let mut s = Schedule::default();
+    s.discover(Discovered::New(vec![queued("a", "A", "1"), queued("b", "B", "1"), queued("a2", "A", "2")]));
+    assert_eq!(s.next(UnixMillis(0)), Some(id("a")));
+    s.finished(&id("a"), After::First(UnixMillis(0)));
+    assert_eq!(drain(&mut s, 0), ["a", "b", "a2"]);
+}
+
+#[test]
+fn a_whole_poll_forgets_what_is_not_open_any_more_but_not_what_is_out() {
+    let mut s = Schedule::default();
+    s.discover(Discovered::New(vec![queued("a", "L", "1"), queued("b", "L", "2"), queued("c", "L", "3")]));
+    let out = s.next(UnixMillis(0)).unwrap();
+    s.discover(Discovered::Whole(vec![queued("c", "L", "3")]));
+    assert_eq!(s.len(), 2);
+    s.finished(&out, After::Gone);
+    assert_eq!(drain(&mut s, 0), ["c"]);
+}
+
+proptest! {
+    #[test]
+    fn every_job_is_handed_out_once_in_lane_order_whatever_the_answers(
+        jobs in proptest::collection::vec((0u8..4, 0u8..4), 1..80),
+        again in proptest::collection::vec(0u8..4, 400),
+    ) {
+        let mut s = Schedule::default();
+        let headers: Vec<Header> = jobs.iter().enumerate()
+            .map(|(n, (l, p))| queued(&format!("{n:03}"), &format!("L{l}"), &p.to_string())).collect();
+        let lane_of: HashMap<String, String> =
+            headers.iter().map(|h| (h.id.0.clone(), h.keys.lane.clone().unwrap())).collect();
+        s.discover(Discovered::New(headers.clone()));
+        s.discover(Discovered::Whole(headers));
+        let mut again = again.into_iter();
+        let mut done: Vec<String> = vec![];
+        let mut now = 0i64;
+        while !s.is_empty() {
+            let mut out = vec![];
+            while let Some(id) = s.next(UnixMillis(now)) { out.push(id); }
+            let lanes: HashSet<&String> = out.iter().map(|id| &lane_of[&id.0]).collect();
+            prop_assert_eq!(lanes.len(), out.len(), "two of one lane at once");
+            for id in out {
+                let after = match again.next() {
+                    Some(0) => After::First(UnixMillis(now)),
+                    Some(1) => After::Open(State::Held, UnixMillis(now + 7)),
+                    Some(2) => After::Open(State::Queued, UnixMillis(now + 3)),
+                    _ => After::Gone,
+                };
+                s.finished(&id, after);
+                if after == After::Gone { done.push(id.0); }
+            }
+            now += 1;
+        }
+        prop_assert_eq!(done.len(), jobs.len());
+        let mut last: HashMap<&String, &String> = HashMap::new();
+        for id in &done {
+            if let Some(before) = last.insert(&lane_of[id], id) { prop_assert!(before < id); }
+        }
+    }
+}

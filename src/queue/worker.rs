@@ -1,0 +1,270 @@
+//! The worker: the one place that takes messages from the queue. Poll, pick, claim, `sending`, call, outcome.
+//!
+//! Invariants: no call without a token, a claim, a durable attempt and a right that still holds after each of them; an outcome
+//! is written until it lands; a call this process made is in its table of calls in flight until its outcome is recorded.
+//! [`Worker::step`] does one piece of that for a test; [`Worker::run`] the same, concurrently. Must not import delivery.
+
+mod board;
+mod doubt;
+mod job;
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio_util::task::TaskTracker;
+
+use self::board::{Board, Pick, Polled};
+use crate::clock::Clock;
+use crate::domain::id::{AttemptId, DocId, Epoch, LocationId};
+use crate::domain::leadership::Right;
+use crate::domain::message::{FailureCode, Message, PartRecord};
+use crate::domain::outcome::SendOutcome;
+use crate::domain::phone::Phone;
+use crate::domain::time::{Mono, UnixMillis};
+use crate::domain::transition::Rules;
+use crate::leader::Leadership;
+use crate::lifecycle::{Bells, Condition, Stop};
+use crate::pacing::Pace;
+use crate::store::{Store, StoreError};
+use crate::telemetry::Metrics;
+
+/// What sending means: implemented by `delivery`.
+pub trait Handler: Send + Sync + 'static {
+    /// May it go, and as what? Called with the message claimed.
+    fn prepare(&self, message: &Message, now: UnixMillis) -> impl Future<Output = Result<Prepared, StoreError>> + Send;
+
+    /// Makes the call. Never sleeps, never retries.
+    fn send(&self, call: Call) -> impl Future<Output = SendOutcome> + Send;
+
+    /// Whether messages held for this location may be looked at again.
+    fn installed(&self, location: &LocationId) -> impl Future<Output = Result<bool, StoreError>> + Send;
+}
+
+/// What a message came to before it is sent.
+#[derive(Debug, Clone)]
+pub enum Prepared {
+    /// To this phone, in these parts (stored ones win).
+    Send { phone: Phone, parts: Vec<PartRecord> },
+    /// Not before an installation, at the latest until then.
+    Hold { until: UnixMillis },
+    /// Never.
+    Reject { code: FailureCode, sentence: String },
+}
+
+/// One call to the gateway.
+#[derive(Clone)]
+pub struct Call {
+    pub location: LocationId,
+    pub phone: Phone,
+    pub text: String,
+    pub idempotency_key: String,
+}
+
+/// What one step of the worker did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// It worked on this message.
+    Worked(DocId),
+    /// Nothing can be done; something will be after this long, if ever.
+    Idle(Option<Duration>),
+    /// Another process leads.
+    NotLeader,
+}
+
+/// What a worker is made of.
+pub struct WorkerParts<H> {
+    pub store: Store,
+    pub clock: Clock,
+    pub leadership: Leadership,
+    pub handler: H,
+    pub rules: Rules,
+    pub pace: Pace,
+    pub bells: Bells,
+    pub condition: Condition,
+    pub metrics: Metrics,
+    /// The embedded store's lock proves that no other process can still answer for a call.
+    pub sole: bool,
+}
+
+/// The worker; clones share one board.
+pub struct Worker<H>(Arc<Shared<H>>);
+
+impl<H> Clone for Worker<H> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+struct Shared<H> {
+    parts: WorkerParts<H>,
+    board: Mutex<Board>,
+    /// Calls this process answers for: attempt → its message.
+    in_flight: Mutex<HashMap<AttemptId, DocId>>,
+    /// One poll at a time.
+    polling: tokio::sync::Mutex<()>,
+    tracker: TaskTracker,
+    stop: Stop,
+}
+
+/// A poll of a store that others write to: at most this far apart (bridge §5).
+const POLL_EVERY: Duration = Duration::from_millis(500);
+/// Rings of the own bell are answered by a poll no sooner than this after the last one.
+const POLL_APART: Duration = Duration::from_millis(20);
+
+impl<H: Handler> Worker<H> {
+    /// A worker that has seen nothing yet.
+    #[must_use]
+    pub fn new(parts: WorkerParts<H>, stop: Stop) -> Self {
+        let board = Board::new(parts.pace, parts.clock.mono());
+        Self(Arc::new(Shared {
+            parts,
+            board: Mutex::new(board),
+            in_flight: Mutex::default(),
+            polling: tokio::sync::Mutex::default(),
+            tracker: TaskTracker::new(),
+            stop,
+        }))
+    }
+
+    /// Polls, then works on one message to its end.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store can't be polled.
+    pub async fn step(&self) -> Result<Step, StoreError> {
+        let Some(right) = self.right() else { return Ok(Step::NotLeader) };
+        self.poll(right).await?;
+        match self.pick() {
+            Pick::Job(id, ticket) => {
+                self.work(&id, ticket, right).await;
+                Ok(Step::Worked(id))
+            }
+            Pick::Nothing(wait) => Ok(Step::Idle(wait)),
+        }
+    }
+
+    /// Works until shutdown begins. Calls in flight go on: see [`Worker::drain`].
+    pub async fn run(&self) {
+        let mut poll_at = Mono::default();
+        loop {
+            // Armed before looking: a ring during the poll is kept for the wait below.
+            let rung = self.parts().bells.messages.rung();
+            if self.0.stop.begun() {
+                return;
+            }
+            let now = self.parts().clock.mono();
+            self.parts().condition.worker_turned(now);
+            let mut wait = POLL_EVERY;
+            if let Some(right) = self.right() {
+                if now >= poll_at {
+                    let polled = self.poll(right).await;
+                    self.parts().condition.store(polled.is_ok());
+                    if let Err(e) = polled {
+                        tracing::warn!(error = %e, "the queue can't be read now");
+                    }
+                    let took = self.parts().clock.mono().since(now);
+                    // A long walk over a big backlog may take a tenth of the time, not all of it.
+                    poll_at = self.parts().clock.mono().after(POLL_APART.max(took * 9));
+                }
+                wait = self.dispatch(right).map_or(POLL_EVERY, |w| w.min(POLL_EVERY));
+            }
+            let until_poll = poll_at.since(self.parts().clock.mono());
+            tokio::select! {
+                () = rung => self.parts().clock.sleep(until_poll.min(POLL_EVERY)).await,
+                () = self.parts().clock.sleep(wait.max(Duration::from_millis(1))) => {}
+                () = self.0.stop.soft() => return,
+            }
+        }
+    }
+
+    /// After shutdown began: waits for the calls in flight, at most `limit`; what remains is left `in_doubt`.
+    pub async fn drain(&self, limit: Duration) {
+        self.0.tracker.close();
+        let ended = tokio::select! {
+            () = self.0.tracker.wait() => true,
+            () = self.parts().clock.sleep(limit) => false,
+            () = self.0.stop.hard() => false,
+        };
+        if !ended {
+            self.leave_in_doubt().await;
+        }
+    }
+
+    /// Starts everything that may start now; answers how long until more may.
+    fn dispatch(&self, right: Right) -> Option<Duration> {
+        loop {
+            match self.pick() {
+                Pick::Job(id, ticket) => {
+                    let worker = self.clone();
+                    self.0.tracker.spawn(async move {
+                        worker.work(&id, ticket, right).await;
+                        worker.parts().bells.messages.ring();
+                    });
+                }
+                Pick::Nothing(wait) => return wait,
+            }
+        }
+    }
+
+    /// The right to act; a lapse forgets what was seen as leader.
+    fn right(&self) -> Option<Right> {
+        let right = self.parts().leadership.right();
+        if right.is_none() {
+            self.board().lapse();
+        }
+        right
+    }
+
+    fn parts(&self) -> &WorkerParts<H> {
+        &self.0.parts
+    }
+
+    fn board(&self) -> std::sync::MutexGuard<'_, Board> {
+        self.0.board.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn in_flight(&self) -> std::sync::MutexGuard<'_, HashMap<AttemptId, DocId>> {
+        self.0.in_flight.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn holds(&self, epoch: Epoch) -> bool {
+        self.parts().leadership.holds(epoch)
+    }
+
+    /// Looks for news: new messages, released holds, calls nobody answers for.
+    async fn poll(&self, right: Right) -> Result<(), StoreError> {
+        let _one = self.0.polling.lock().await;
+        let parts = self.parts();
+        let mut seen = self.board().begin_term(right.epoch, parts.pace, parts.clock.mono());
+        let found = parts.store.discover(crate::store::Collection::Messages, &mut seen).await?;
+        let now = parts.clock.now();
+        let Polled { held, doubts } = self.board().polled(seen, found, parts.bells.held.take(), now);
+        for location in held {
+            self.look_at_held(&location, now).await?;
+        }
+        for id in doubts {
+            self.look_at_doubt(&id, right).await?;
+        }
+        let (open, pause) = self.board().gauge(parts.clock.mono());
+        parts.metrics.queue(open, pause.unwrap_or_default());
+        parts.condition.key_paused(pause.is_some());
+        Ok(())
+    }
+
+    async fn look_at_held(&self, location: &str, now: UnixMillis) -> Result<(), StoreError> {
+        let Ok(id) = LocationId::parse(location) else { return Ok(()) };
+        if self.parts().handler.installed(&id).await? {
+            self.board().release(location, now);
+        }
+        Ok(())
+    }
+
+    fn pick(&self) -> Pick {
+        let (mono, now) = (self.parts().clock.mono(), self.parts().clock.now());
+        if self.0.stop.begun() {
+            return Pick::Nothing(None);
+        }
+        self.board().pick(mono, now)
+    }
+}

@@ -1,0 +1,330 @@
+//! One message, from claim to recorded outcome.
+//!
+//! The order is the safety: claim → right → prepare → `sending` → right → call → outcome. Whatever ends early gives its
+//! token back; a message that provably never left is written back before anything waits.
+
+use std::time::Duration;
+
+use super::super::schedule::After;
+use super::{Call, Handler, Prepared, Worker, doubt};
+use crate::domain::id::{AttemptId, DocId, Epoch};
+use crate::domain::leadership::Right;
+use crate::domain::message::{Message, State};
+use crate::domain::outcome::{NotSent, SendOutcome};
+use crate::domain::retry;
+use crate::domain::transition::{self, Claim, Recorded, Refused};
+use crate::pacing::Ticket;
+use crate::store::{Revision, Saved, StoreError, Stored};
+
+/// A store that does not answer is asked again by the same job no sooner than this.
+const STORE_PAUSE: Duration = Duration::from_secs(1);
+
+impl<H: Handler> Worker<H> {
+    /// Works on a message that was picked; returns ticket and job whatever happens, a panic included.
+    pub(super) async fn work(&self, id: &DocId, ticket: Ticket, right: Right) {
+        let mut out = Out { worker: self, id, ticket: Some(ticket), after: None };
+        let after = match self.attempt(id, right, &mut out).await {
+            Ok(after) => after,
+            Err(e) => {
+                tracing::warn!(job.id = %id, error = %e, "the store did not answer; the message is looked at again");
+                After::Open(State::Queued, self.parts().clock.now().after(STORE_PAUSE))
+            }
+        };
+        out.after = Some(after);
+    }
+
+    async fn attempt(&self, id: &DocId, right: Right, out: &mut Out<'_, H>) -> Result<After, StoreError> {
+        let parts = self.parts();
+        let Some(stored) = parts.store.get::<Message>(id).await? else { return Ok(After::Gone) };
+        if !self.holds(right.epoch) {
+            return Ok(doubt::after(&stored.record));
+        }
+        let claimed = match transition::claim(&stored.record, right.epoch, parts.clock.now(), &parts.rules) {
+            Ok(Claim::Go(p)) => parts.store.save(&stored, &stored.record.with(p)).await?,
+            Ok(Claim::Settled(p)) => {
+                return Ok(match parts.store.save(&stored, &stored.record.with(p)).await? {
+                    Saved::Done(done) => self.settled(&done.record),
+                    Saved::Conflict => doubt::after(&stored.record),
+                });
+            }
+            // A later term holds it: it leaves our view until we lead again.
+            Err(Refused::Superseded) => return Ok(After::Gone),
+            Err(_) => return Ok(doubt::after(&stored.record)),
+        };
+        let Saved::Done(claimed) = claimed else { return Ok(doubt::after(&stored.record)) };
+        if !self.holds(right.epoch) {
+            return self.unclaim(claimed, right.epoch).await;
+        }
+        let prepared = match parts.handler.prepare(&claimed.record, parts.clock.now()).await {
+            Ok(prepared) => prepared,
+            Err(e) => {
+                self.unclaim(claimed, right.epoch).await?;
+                return Err(e);
+            }
+        };
+        match prepared {
+            Prepared::Send { phone, parts: composed } => {
+                let progress = &claimed.record.progress;
+                let composed = if progress.parts.is_empty() { composed } else { progress.parts.clone() };
+                let sending = Sending { phone, parts: composed, epoch: right.epoch };
+                self.send(claimed, sending, out).await
+            }
+            Prepared::Hold { until } => match transition::hold(&claimed.record, right.epoch, until) {
+                Ok(p) => self.put(claimed, p).await,
+                Err(_) => Ok(After::Gone),
+            },
+            Prepared::Reject { code, sentence } => {
+                let now = parts.clock.now();
+                match transition::reject(&claimed.record, right.epoch, code, sentence, now, &parts.rules) {
+                    Ok(p) => self.put(claimed, p).await,
+                    Err(_) => Ok(After::Gone),
+                }
+            }
+        }
+    }
+
+    /// Records the attempt, makes the call if the right still holds, and records the outcome until that lands.
+    async fn send(
+        &self,
+        claimed: Stored<Message>,
+        sending: Sending,
+        out: &mut Out<'_, H>,
+    ) -> Result<After, StoreError> {
+        let parts = self.parts();
+        let id = &claimed.record.id;
+        let attempt = AttemptId(crate::random::hex::<16>());
+        let begun =
+            transition::begin(&claimed.record, sending.epoch, &sending.parts, attempt.clone(), parts.clock.now());
+        let Ok(progress) = begun else { return Ok(doubt::after(&claimed.record)) };
+        let part = progress.newest().map_or(0, |a| a.part);
+        let _mine = self.answer_for(&attempt, id);
+        let stored = match parts.store.save(&claimed, &claimed.record.with(progress)).await {
+            Ok(Saved::Done(stored)) => stored,
+            Ok(Saved::Conflict) => return Ok(doubt::after(&claimed.record)),
+            Err(e) => {
+                tracing::warn!(job.id = %id, error = %e, "the attempt was not acknowledged; it is withdrawn");
+                return Ok(self.withdraw(id, &attempt, claimed.revision, sending.epoch).await);
+            }
+        };
+        let outcome = if self.holds(sending.epoch) {
+            let text = stored.record.progress.parts.get(part).map(|p| p.text.clone()).unwrap_or_default();
+            let key = transition::idempotency_key(id, part, stored.record.progress.generation);
+            let location = stored.record.accepted.intake.location.clone();
+            let call = Call { location, phone: sending.phone, text, idempotency_key: key };
+            self.call(id, call, out).await
+        } else {
+            SendOutcome::NotSent { why: NotSent::NotCalled, retry_after: None }
+        };
+        let recorded = match outcome {
+            SendOutcome::Accepted { gateway_id, .. } => Recorded::Accepted { gateway_id },
+            SendOutcome::NotSent { .. } => Recorded::NotSent,
+            SendOutcome::Rejected { reason } => Recorded::Rejected { reason },
+            SendOutcome::Unknown { .. } => Recorded::Unknown,
+        };
+        let after = self.record(id, &attempt, &recorded).await;
+        Ok(match (recorded, after) {
+            // The same message goes first when the key may send again.
+            (Recorded::NotSent, After::Open(State::Queued, due)) => After::First(due),
+            (_, after) => after,
+        })
+    }
+
+    async fn call(&self, id: &DocId, call: Call, out: &mut Out<'_, H>) -> SendOutcome {
+        let parts = self.parts();
+        let began = parts.clock.mono();
+        let seen = parts.handler.send(call).await;
+        let took = parts.clock.mono().since(began);
+        let outcome = match out.ticket.take() {
+            Some(ticket) => self.board().done(ticket, seen, parts.clock.mono()),
+            None => seen,
+        };
+        let word = word(&outcome);
+        parts.metrics.send(word, took);
+        match &outcome {
+            SendOutcome::Accepted { .. } | SendOutcome::Rejected { .. } => {
+                tracing::info!(job.id = %id, outcome = word, duration_ms = millis(took), "cast.send");
+            }
+            SendOutcome::NotSent { why: NotSent::KeyRefused { status }, .. } => {
+                tracing::error!(job.id = %id, status, "Cast refuses the API key: messages wait until it is accepted again");
+            }
+            SendOutcome::NotSent { why, .. } => tracing::warn!(job.id = %id, ?why, "cast.send: not sent, waits"),
+            SendOutcome::Unknown { evidence } => {
+                tracing::warn!(job.id = %id, evidence, duration_ms = millis(took), "cast.send: nobody knows whether it was sent");
+            }
+        }
+        outcome
+    }
+
+    /// Writes an outcome until it lands: for as long as the process lives, it is the only one that knows.
+    async fn record(&self, id: &DocId, attempt: &AttemptId, outcome: &Recorded) -> After {
+        let parts = self.parts();
+        let mut tries = 0;
+        loop {
+            let written = parts
+                .store
+                .update::<Message>(id, |m| {
+                    let now = parts.clock.now();
+                    transition::record(m, attempt, outcome, now, &parts.rules).ok().map(|p| m.with(p))
+                })
+                .await;
+            match written {
+                Ok(Some(done)) => return self.settled(&done.record),
+                Ok(None) => return self.now(id).await,
+                Err(e) => {
+                    tracing::warn!(job.id = %id, error = %e, tries, "an outcome could not be recorded yet");
+                }
+            }
+            parts.clock.sleep(retry::store_write(tries)).await;
+            tries += 1;
+        }
+    }
+
+    /// An attempt whose record was not acknowledged: no call was made, and this is written until the record can't land
+    /// any more, or is there and says `NotSent`.
+    async fn withdraw(&self, id: &DocId, attempt: &AttemptId, before: Revision, epoch: Epoch) -> After {
+        let parts = self.parts();
+        let mut tries = 0;
+        loop {
+            match self.try_withdraw(id, attempt, before, epoch).await {
+                Ok(Some(after)) => return after,
+                Ok(None) => {}
+                Err(e) => tracing::warn!(job.id = %id, error = %e, tries, "an attempt could not be withdrawn yet"),
+            }
+            parts.clock.sleep(retry::store_write(tries)).await;
+            tries += 1;
+        }
+    }
+
+    async fn try_withdraw(
+        &self,
+        id: &DocId,
+        attempt: &AttemptId,
+        before: Revision,
+        epoch: Epoch,
+    ) -> Result<Option<After>, StoreError> {
+        let parts = self.parts();
+        let Some(stored) = parts.store.get::<Message>(id).await? else { return Ok(Some(After::Gone)) };
+        let message = &stored.record;
+        let next = match transition::record(message, attempt, &Recorded::NotSent, parts.clock.now(), &parts.rules) {
+            Ok(p) => p,
+            // Not there, and the revision it was filtered on is gone: it can't land any more.
+            Err(Refused::UnknownAttempt) if stored.revision != before => return Ok(Some(doubt::after(message))),
+            // Not there yet: a new revision shuts the door.
+            Err(Refused::UnknownAttempt) => match transition::unclaim(message, epoch) {
+                Ok(p) => p,
+                Err(_) => return Ok(Some(doubt::after(message))),
+            },
+            Err(_) => return Ok(Some(doubt::after(message))),
+        };
+        match parts.store.save(&stored, &message.with(next)).await? {
+            Saved::Done(done) => Ok(Some(doubt::after(&done.record))),
+            Saved::Conflict => Ok(None),
+        }
+    }
+
+    async fn unclaim(&self, claimed: Stored<Message>, epoch: Epoch) -> Result<After, StoreError> {
+        match transition::unclaim(&claimed.record, epoch) {
+            Ok(p) => self.put(claimed, p).await,
+            Err(_) => Ok(After::Gone),
+        }
+    }
+
+    async fn put(
+        &self,
+        from: Stored<Message>,
+        progress: crate::domain::message::Progress,
+    ) -> Result<After, StoreError> {
+        let next = from.record.with(progress);
+        Ok(match self.parts().store.save(&from, &next).await? {
+            Saved::Done(done) => self.settled(&done.record),
+            Saved::Conflict => self.now(&next.id).await,
+        })
+    }
+
+    /// Where the document stands now; when the store does not say, it is looked at again.
+    async fn now(&self, id: &DocId) -> After {
+        match self.parts().store.get::<Message>(id).await {
+            Ok(Some(stored)) => doubt::after(&stored.record),
+            Ok(None) => After::Gone,
+            Err(_) => After::Open(State::Queued, self.parts().clock.now().after(STORE_PAUSE)),
+        }
+    }
+
+    fn settled(&self, message: &Message) -> After {
+        self.note_settled(message);
+        doubt::after(message)
+    }
+
+    /// Counts and announces a message that was settled or corrected.
+    pub(super) fn note_settled(&self, message: &Message) {
+        let p = &message.progress;
+        if p.state.settled() {
+            let kind = p.code.map_or_else(|| p.state.as_str(), |code| code.as_str());
+            self.parts().metrics.settled(kind);
+            tracing::info!(job.id = %message.id, state = p.state.as_str(), code = p.code.map(|c| c.as_str()), "job.settled");
+        }
+        if p.report.as_ref().is_some_and(|r| r.due_at.is_some()) {
+            self.parts().bells.reports.ring();
+        }
+    }
+
+    fn answer_for(&self, attempt: &AttemptId, id: &DocId) -> Mine<'_, H> {
+        self.in_flight().insert(attempt.clone(), id.clone());
+        Mine { worker: self, attempt: attempt.clone() }
+    }
+}
+
+struct Sending {
+    phone: crate::domain::phone::Phone,
+    parts: Vec<crate::domain::message::PartRecord>,
+    epoch: Epoch,
+}
+
+/// An entry of the table of calls in flight; leaves it on every way out.
+struct Mine<'a, H: Handler> {
+    worker: &'a Worker<H>,
+    attempt: AttemptId,
+}
+
+impl<H: Handler> Drop for Mine<'_, H> {
+    fn drop(&mut self) {
+        self.worker.in_flight().remove(&self.attempt);
+    }
+}
+
+/// A job handed out, with its ticket; both are returned on every way out, a panic included.
+struct Out<'a, H: Handler> {
+    worker: &'a Worker<H>,
+    id: &'a DocId,
+    ticket: Option<Ticket>,
+    after: Option<After>,
+}
+
+impl<H: Handler> Drop for Out<'_, H> {
+    fn drop(&mut self) {
+        let mut board = self.worker.board();
+        if let Some(ticket) = self.ticket.take() {
+            board.back(ticket);
+        }
+        match self.after.take() {
+            Some(after) => board.finished(self.id, after),
+            None => board.lost(self.id),
+        }
+    }
+}
+
+fn word(outcome: &SendOutcome) -> &'static str {
+    match outcome {
+        SendOutcome::Accepted { .. } => "accepted",
+        SendOutcome::NotSent { why: NotSent::RateLimited, .. } => "rate_limited",
+        SendOutcome::NotSent { why: NotSent::KeyRefused { .. }, .. } => "key_refused",
+        SendOutcome::NotSent { why: NotSent::Unreachable, .. } => "unreachable",
+        SendOutcome::NotSent { why: NotSent::NotCalled, .. } => "not_called",
+        SendOutcome::Rejected { .. } => "rejected",
+        SendOutcome::Unknown { .. } => "unknown",
+    }
+}
+
+fn millis(d: Duration) -> u64 {
+    u64::try_from(d.as_millis()).unwrap_or(u64::MAX)
+}

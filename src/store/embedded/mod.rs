@@ -1,0 +1,243 @@
+//! The embedded back end: SQLite in `DATA_DIR`, WAL, `synchronous=FULL`, one writer thread with group commit.
+//!
+//! Owns the data directory, its schema and the lock of `serve`. Invariant: an answer leaves only after the commit that
+//! holds its change was synced; a failed commit answers every waiter with an error. Imports `store`'s types alone.
+
+mod lock;
+mod schema;
+mod thread;
+
+use std::path::Path;
+
+use rusqlite::types::Value;
+use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
+
+pub use lock::Lock;
+
+use self::thread::{Reader, Writer};
+use super::{
+    Collection, Discovered, Discovery, Header, Inserted, Keys, Query, Record, Revision, Saved, StoreError, Stored,
+};
+use crate::domain::id::DocId;
+
+/// SQLite behind two threads; clones share them.
+#[derive(Debug, Clone)]
+pub struct EmbeddedStore {
+    writer: Writer,
+    reader: Reader,
+}
+
+impl EmbeddedStore {
+    /// Opens or creates the store in `dir` (made with mode 0700; the file has 0600).
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] when the directory or file can't be used, or a later release wrote it.
+    pub fn open(dir: &Path) -> Result<Self, StoreError> {
+        let path = schema::prepare(dir)?;
+        let writer = Writer::start(path.clone())?;
+        let reader = Reader::start(path)?;
+        Ok(Self { writer, reader })
+    }
+
+    pub(super) async fn insert<R: Record>(&self, record: &R) -> Result<Inserted, StoreError> {
+        let row = Values::of(record, Revision::FIRST)?;
+        let (fixed, _) = record.parts();
+        let fixed = json(&record.id(), fixed)?;
+        let table = R::COLLECTION.name();
+        self.writer
+            .run(move |db| {
+                let insert =
+                    format!("INSERT INTO {table} (fixed, {COLUMNS}) VALUES (?, {MARKS}) ON CONFLICT (id) DO NOTHING");
+                let id = row.0[0].clone();
+                let values = std::iter::once(Value::Text(fixed)).chain(row.0);
+                if db.prepare_cached(&insert)?.execute(params_from_iter(values))? == 1 {
+                    return Ok(Inserted::New);
+                }
+                // The counter gives this batch something to sync: its commit proves that the original is durable.
+                db.prepare_cached(&format!("UPDATE {table} SET redeliveries = redeliveries + 1 WHERE id = ?"))?
+                    .execute([id])?;
+                Ok(Inserted::Duplicate)
+            })
+            .await
+    }
+
+    pub(super) async fn get<R: Record>(&self, id: &DocId) -> Result<Option<Stored<R>>, StoreError> {
+        let id = id.0.clone();
+        let row = self
+            .reader
+            .run(move |db| {
+                let sql = format!(
+                    "SELECT id, rev, fixed, live FROM {} WHERE id = ? AND fixed IS NOT NULL",
+                    R::COLLECTION.name()
+                );
+                db.prepare_cached(&sql)?.query_row([id], RawDoc::read).optional()
+            })
+            .await?;
+        row.map(RawDoc::decode).transpose()
+    }
+
+    pub(super) async fn save<R: Record>(&self, from: &Stored<R>, to: &R) -> Result<Saved<R>, StoreError> {
+        let revision = Revision::fresh();
+        let row = Values::of(to, revision)?;
+        let expected = from.revision.0;
+        let changed = self
+            .writer
+            .run(move |db| {
+                let sql = format!(
+                    "UPDATE {} SET ({COLUMNS}) = ({MARKS}) WHERE id = ? AND rev = ? AND fixed IS NOT NULL",
+                    R::COLLECTION.name()
+                );
+                let id = row.0[0].clone();
+                let values = row.0.into_iter().chain([id, Value::Integer(expected)]);
+                db.prepare_cached(&sql)?.execute(params_from_iter(values))
+            })
+            .await?;
+        Ok(if changed == 1 { Saved::Done(Stored { record: to.clone(), revision }) } else { Saved::Conflict })
+    }
+
+    pub(super) async fn find<R: Record>(&self, query: Query) -> Result<Vec<Stored<R>>, StoreError> {
+        let (filter, mut values, limit) = clause(query);
+        values.push(Value::Integer(i64::try_from(limit).unwrap_or(i64::MAX)));
+        let rows = self
+            .reader
+            .run(move |db| {
+                let sql = format!(
+                    "SELECT id, rev, fixed, live FROM {} WHERE fixed IS NOT NULL AND {filter} LIMIT ?",
+                    R::COLLECTION.name()
+                );
+                let mut statement = db.prepare_cached(&sql)?;
+                let rows = statement.query_map(params_from_iter(values), RawDoc::read)?;
+                rows.collect::<rusqlite::Result<Vec<_>>>()
+            })
+            .await?;
+        rows.into_iter().map(RawDoc::decode).collect()
+    }
+
+    pub(super) async fn discover(
+        &self,
+        collection: Collection,
+        seen: &mut Discovery,
+    ) -> Result<Discovered, StoreError> {
+        // `data_version` of the writer's own connection moves only when another process commits; it says nothing about
+        // the one of a connection before it.
+        let foreign = self.writer.look(|db| db.query_row("PRAGMA data_version", [], |row| row.get(0))).await?;
+        let since = match seen.last_seq {
+            Some(seq) if seen.foreign == Some(foreign) => Some(seq),
+            _ => None,
+        };
+        let (last, headers) = self.reader.run(move |db| open_headers(db, collection, since)).await?;
+        *seen = Discovery { last_seq: Some(last.max(since.unwrap_or(0))), foreign: Some(foreign) };
+        Ok(if since.is_some() { Discovered::New(headers) } else { Discovered::Whole(headers) })
+    }
+}
+
+fn open_headers(db: &Connection, collection: Collection, since: Option<i64>) -> rusqlite::Result<(i64, Vec<Header>)> {
+    // Only open rows and only columns of the partial index: flat in the number of settled documents.
+    let sql = format!(
+        "SELECT seq, id, accepted_at, replica, counter, location, lane, state, due_at, claimed
+         FROM {} WHERE open = 1 AND seq > ? ORDER BY seq",
+        collection.name()
+    );
+    let mut statement = db.prepare_cached(&sql)?;
+    let mut rows = statement.query([since.unwrap_or(0)])?;
+    let mut last = since.unwrap_or(0);
+    let mut headers = Vec::new();
+    while let Some(row) = rows.next()? {
+        last = row.get(0)?;
+        let keys = Keys {
+            open: true,
+            accepted_at: row.get(2)?,
+            replica: row.get(3)?,
+            counter: row.get(4)?,
+            location: row.get(5)?,
+            lane: row.get(6)?,
+            state: row.get(7)?,
+            due_at: row.get(8)?,
+            claimed: row.get(9)?,
+            ..Keys::default()
+        };
+        headers.push(Header { id: DocId(row.get(1)?), keys });
+    }
+    Ok((last, headers))
+}
+
+fn clause(query: Query) -> (&'static str, Vec<Value>, usize) {
+    match query {
+        Query::Due { now, limit } => {
+            ("open = 1 AND due_at <= ? ORDER BY due_at, seq", vec![Value::Integer(now.0)], limit)
+        }
+        Query::ReportDue { now, limit } => {
+            ("report_at <= ? ORDER BY report_at, seq", vec![Value::Integer(now.0)], limit)
+        }
+        Query::Waiting { location, limit } => ("waits = ? ORDER BY seq", vec![Value::Text(location)], limit),
+        Query::Lane { lane, limit } => ("lane = ? ORDER BY seq", vec![Value::Text(lane)], limit),
+        Query::OpenLane { lane, limit } => ("lane = ? AND open = 1 ORDER BY seq", vec![Value::Text(lane)], limit),
+        Query::Page { after, limit } => {
+            ("id > ? ORDER BY id", vec![Value::Text(after.map(|id| id.0).unwrap_or_default())], limit)
+        }
+    }
+}
+
+const COLUMNS: &str = "id, rev, live, open, accepted_at, replica, counter, location, lane, state, due_at, claimed, \
+                       report_at, waits, strip_at, settled_at";
+const MARKS: &str = "?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?";
+
+/// The values of `COLUMNS`, in order.
+struct Values(Vec<Value>);
+
+impl Values {
+    fn of<R: Record>(record: &R, revision: Revision) -> Result<Self, StoreError> {
+        let id = record.id();
+        let (_, live) = record.parts();
+        let keys = record.keys();
+        let text = |v: Option<String>| v.map_or(Value::Null, Value::Text);
+        let number = |v: Option<i64>| v.map_or(Value::Null, Value::Integer);
+        let live = json(&id, live)?;
+        Ok(Self(vec![
+            Value::Text(id.0),
+            Value::Integer(revision.0),
+            Value::Text(live),
+            Value::Integer(i64::from(keys.open)),
+            number(keys.accepted_at),
+            text(keys.replica),
+            number(keys.counter),
+            text(keys.location),
+            text(keys.lane),
+            text(keys.state),
+            number(keys.due_at),
+            Value::Integer(i64::from(keys.claimed)),
+            number(keys.report_at),
+            text(keys.waits),
+            number(keys.strip_at),
+            number(keys.settled_at),
+        ]))
+    }
+}
+
+struct RawDoc {
+    id: DocId,
+    revision: Revision,
+    fixed: String,
+    live: String,
+}
+
+impl RawDoc {
+    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Self { id: DocId(row.get(0)?), revision: Revision(row.get(1)?), fixed: row.get(2)?, live: row.get(3)? })
+    }
+
+    fn decode<R: Record>(self) -> Result<Stored<R>, StoreError> {
+        let corrupt = |detail: String| StoreError::Corrupt { id: self.id.clone(), detail };
+        // serde_json's errors name positions and types; values only for short scalars of our own fields.
+        let fixed = serde_json::from_str(&self.fixed).map_err(|e| corrupt(format!("{:?}", e.classify())))?;
+        let live = serde_json::from_str(&self.live).map_err(|e| corrupt(format!("{:?}", e.classify())))?;
+        let record =
+            R::join(self.id.clone(), fixed, live).ok_or_else(|| corrupt("its parts do not belong together".into()))?;
+        Ok(Stored { record, revision: self.revision })
+    }
+}
+
+fn json<T: serde::Serialize>(id: &DocId, value: &T) -> Result<String, StoreError> {
+    serde_json::to_string(value)
+        .map_err(|e| StoreError::Corrupt { id: id.clone(), detail: format!("{:?}", e.classify()) })
+}

@@ -1,0 +1,245 @@
+//! Which documents there are, and what each is found by.
+//!
+//! Owns the mapping from the domain's types to [`Keys`]; no SQL and no BSON. A changed key is a migration.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Collection, Keys, Record};
+use crate::domain::contact::ContactNote;
+use crate::domain::id::DocId;
+use crate::domain::inbound::{Reply, ReplyAccepted, ReplyProgress, ReplyState};
+use crate::domain::installation::Installation;
+use crate::domain::leadership::LeaderDoc;
+use crate::domain::message::{Accepted, Message, Progress};
+use crate::domain::time::UnixMillis;
+
+/// Counters stored in 63 bits.
+trait ReplicaSafe {
+    /// The number as a signed one; saturates.
+    fn stored(self) -> i64;
+}
+
+impl ReplicaSafe for u64 {
+    fn stored(self) -> i64 {
+        i64::try_from(self).unwrap_or(i64::MAX)
+    }
+}
+
+fn at(t: Option<UnixMillis>) -> Option<i64> {
+    t.map(|t| t.0)
+}
+
+impl Record for Message {
+    const COLLECTION: Collection = Collection::Messages;
+    type Fixed = Accepted;
+    type Live = Progress;
+
+    fn id(&self) -> DocId {
+        self.id.clone()
+    }
+
+    fn parts(&self) -> (&Accepted, &Progress) {
+        (&self.accepted, &self.progress)
+    }
+
+    fn join(id: DocId, accepted: Accepted, progress: Progress) -> Option<Self> {
+        Some(Self { id, accepted, progress })
+    }
+
+    fn keys(&self) -> Keys {
+        let p = &self.progress;
+        let intake = &self.accepted.intake;
+        Keys {
+            open: !p.state.settled(),
+            accepted_at: Some(self.accepted.at.0),
+            replica: Some(self.accepted.replica.clone()),
+            counter: Some(self.accepted.counter.stored()),
+            location: Some(intake.location.to_string()),
+            lane: Some(intake.lane()),
+            state: Some(p.state.as_str().to_owned()),
+            due_at: (!p.state.settled()).then_some(p.due_at.0),
+            claimed: p.epoch.0 > 0,
+            report_at: p.report.as_ref().and_then(|r| at(r.due_at)),
+            waits: p.report.as_ref().filter(|r| r.no_token).map(|_| intake.location.to_string()),
+            strip_at: at(p.strip_at),
+            settled_at: at(p.settled_at),
+        }
+    }
+}
+
+impl Record for Reply {
+    const COLLECTION: Collection = Collection::Inbound;
+    type Fixed = ReplyAccepted;
+    type Live = ReplyProgress;
+
+    fn id(&self) -> DocId {
+        self.id.clone()
+    }
+
+    fn parts(&self) -> (&ReplyAccepted, &ReplyProgress) {
+        (&self.accepted, &self.progress)
+    }
+
+    fn join(id: DocId, accepted: ReplyAccepted, progress: ReplyProgress) -> Option<Self> {
+        Some(Self { id, accepted, progress })
+    }
+
+    fn keys(&self) -> Keys {
+        let p = &self.progress;
+        let open = p.state == ReplyState::Received;
+        Keys {
+            open,
+            accepted_at: Some(self.accepted.at.0),
+            replica: Some(self.accepted.replica.clone()),
+            counter: Some(self.accepted.counter.stored()),
+            location: p.location.as_ref().map(ToString::to_string),
+            lane: Some(self.lane()),
+            state: Some(p.state.as_str().to_owned()),
+            due_at: open.then_some(p.due_at.0),
+            strip_at: at(p.strip_at),
+            settled_at: at(p.settled_at),
+            ..Keys::default()
+        }
+    }
+}
+
+/// A webhook that was signed but could not be read: kept byte for byte for a person.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Unreadable {
+    pub id: DocId,
+    pub kept: UnreadableKept,
+    pub fate: UnreadableFate,
+}
+
+/// The bytes and why they could not be read.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnreadableKept {
+    pub v: u32,
+    /// Base64 of the body.
+    pub raw: String,
+    pub why: String,
+}
+
+/// When it came and how long it stays.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnreadableFate {
+    pub settled_at: UnixMillis,
+    pub strip_at: Option<UnixMillis>,
+}
+
+impl Record for Unreadable {
+    const COLLECTION: Collection = Collection::Unreadable;
+    type Fixed = UnreadableKept;
+    type Live = UnreadableFate;
+
+    fn id(&self) -> DocId {
+        self.id.clone()
+    }
+
+    fn parts(&self) -> (&UnreadableKept, &UnreadableFate) {
+        (&self.kept, &self.fate)
+    }
+
+    fn join(id: DocId, kept: UnreadableKept, fate: UnreadableFate) -> Option<Self> {
+        Some(Self { id, kept, fate })
+    }
+
+    fn keys(&self) -> Keys {
+        Keys {
+            state: Some("dead".to_owned()),
+            strip_at: at(self.fate.strip_at),
+            settled_at: Some(self.fate.settled_at.0),
+            ..Keys::default()
+        }
+    }
+}
+
+impl Record for Installation {
+    const COLLECTION: Collection = Collection::Installations;
+    type Fixed = ();
+    type Live = Self;
+
+    fn id(&self) -> DocId {
+        // A record read back names itself; one that names nothing is refused by `join` and never made by `oauth`.
+        Installation::id(self).unwrap_or_else(|| DocId("loc:".to_owned()))
+    }
+
+    fn parts(&self) -> (&(), &Self) {
+        (&(), self)
+    }
+
+    fn join(id: DocId, (): (), live: Self) -> Option<Self> {
+        (Installation::id(&live)? == id).then_some(live)
+    }
+
+    fn keys(&self) -> Keys {
+        Keys {
+            open: self.installed(),
+            location: self.location.as_ref().map(ToString::to_string),
+            lane: self.company.as_ref().map(ToString::to_string),
+            due_at: at(self.refresh_at),
+            ..Keys::default()
+        }
+    }
+}
+
+impl Record for ContactNote {
+    const COLLECTION: Collection = Collection::Contacts;
+    type Fixed = ();
+    type Live = Self;
+
+    fn id(&self) -> DocId {
+        DocId::contact(&self.location, self.phone.e164())
+    }
+
+    fn parts(&self) -> (&(), &Self) {
+        (&(), self)
+    }
+
+    fn join(_: DocId, (): (), live: Self) -> Option<Self> {
+        Some(live)
+    }
+
+    fn keys(&self) -> Keys {
+        Keys {
+            location: Some(self.location.to_string()),
+            lane: Some(self.phone.e164().to_owned()),
+            accepted_at: at(self.last_outbound_at),
+            ..Keys::default()
+        }
+    }
+}
+
+/// The leader document as a record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeaderRecord(pub LeaderDoc);
+
+impl LeaderRecord {
+    /// Its one `_id`.
+    #[must_use]
+    pub fn key() -> DocId {
+        DocId("leader".to_owned())
+    }
+}
+
+impl Record for LeaderRecord {
+    const COLLECTION: Collection = Collection::Leader;
+    type Fixed = ();
+    type Live = LeaderDoc;
+
+    fn id(&self) -> DocId {
+        Self::key()
+    }
+
+    fn parts(&self) -> (&(), &LeaderDoc) {
+        (&(), &self.0)
+    }
+
+    fn join(_: DocId, (): (), live: LeaderDoc) -> Option<Self> {
+        Some(Self(live))
+    }
+
+    fn keys(&self) -> Keys {
+        Keys::default()
+    }
+}
