@@ -3,6 +3,7 @@
 //! The embedded store always; MongoDB when one is found (`TEST_MONGO_URI`, a `mongod` on the PATH, the stand-in). What did
 //! not run is shown as ignored with its reason, never as passed; `TEST_STORES=embedded,mongo` makes a missing store a failure.
 
+mod crash;
 mod outbound;
 mod store_contract;
 mod support;
@@ -62,7 +63,7 @@ fn main() -> ExitCode {
             case(store_contract::MongoPlace { uri, database: fresh_database() })
         }));
     }
-    for (area, cases) in [("outbound", outbound::cases())] {
+    for (area, cases) in [("outbound", outbound::cases()), ("crash", crash::cases())] {
         for (name, case) in cases {
             let dir = scratch.dir();
             trials.push(trial(format!("embedded::{area}::{name}"), move || case(Place::Embedded(dir))));
@@ -70,6 +71,11 @@ fn main() -> ExitCode {
                 case(Place::Mongo { uri: with_database(&uri, &fresh_database()) })
             }));
         }
+    }
+    for (name, case) in crash::replica_cases() {
+        trials.push(on_mongo(format!("mongo::replica::{name}"), &uri, move |uri| {
+            case(Place::Mongo { uri: with_database(&uri, &fresh_database()) })
+        }));
     }
     let conclusion = libtest_mimic::run(&arguments, trials);
     match &mongo {

@@ -7,7 +7,7 @@
 use std::fs;
 use std::future::Future;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -763,7 +763,7 @@ async fn a_store_that_answers_is_reachable(store: Store) {
 
 // The embedded store
 
-fn open(dir: &PathBuf) -> Store {
+fn open(dir: &Path) -> Store {
     Store::Embedded(EmbeddedStore::open(dir).expect("a directory of our own"))
 }
 
@@ -790,7 +790,7 @@ async fn the_data_directory_and_its_files_are_the_owners_alone(dir: PathBuf) {
     let _lock = Lock::take(&dir).unwrap();
     let store = open(&dir);
     insert(&store, &message(1)).await;
-    let mode = |path: &PathBuf| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&dir), 0o700);
     let files: Vec<_> = fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().path()).collect();
     assert!(files.len() >= 3, "the database, its log and the lock");

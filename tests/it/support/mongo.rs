@@ -158,12 +158,7 @@ impl Local {
         let directory = fresh_directory().map_err(trouble)?;
         let port = program.choose_port().map_err(trouble)?;
         let (running, port) = Running::spawn(&program, port, &directory)?;
-        Ok(Self {
-            program,
-            port,
-            directory,
-            running: Some(running),
-        })
+        Ok(Self { program, port, directory, running: Some(running) })
     }
 }
 
@@ -187,10 +182,9 @@ enum Program {
 impl Program {
     fn describe(&self) -> String {
         match self {
-            Self::Mongod(path) => mongod_version(path).map_or_else(
-                || "mongod".to_owned(),
-                |version| format!("mongod {version}"),
-            ),
+            Self::Mongod(path) => {
+                mongod_version(path).map_or_else(|| "mongod".to_owned(), |version| format!("mongod {version}"))
+            }
             Self::Standin => "the stand-in (mongo-java-server)".to_owned(),
         }
     }
@@ -198,9 +192,7 @@ impl Program {
     fn choose_port(&self) -> io::Result<u16> {
         match self {
             // A mongod takes no port 0, so it gets one that was free a moment ago.
-            Self::Mongod(_) => Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
-                .local_addr()?
-                .port()),
+            Self::Mongod(_) => Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port()),
             Self::Standin => Ok(0),
         }
     }
@@ -208,8 +200,7 @@ impl Program {
     fn command(&self, port: u16, data: &Path) -> Command {
         // A mongod doesn't look at its stdin; this shell does, and kills it when the pipe ends. The shell lets go of
         // stdout first, so that the pipe from there ends with the mongod.
-        const ON_A_PIPE: &str =
-            r#""$0" "$@" & exec >/dev/null 2>&1; cat; kill -KILL $!; wait $!; exit 0"#;
+        const ON_A_PIPE: &str = r#""$0" "$@" & exec >/dev/null 2>&1; cat; kill -KILL $!; wait $!; exit 0"#;
         let port = port.to_string();
         match self {
             Self::Mongod(path) => {
@@ -235,10 +226,7 @@ impl Program {
     fn listens(&self, line: &str, asked: u16) -> Option<u16> {
         match self {
             // In the JSON of 4.4 and later "Waiting for connections", in older text "waiting for …".
-            Self::Mongod(_) => line
-                .to_ascii_lowercase()
-                .contains("waiting for connections")
-                .then_some(asked),
+            Self::Mongod(_) => line.to_ascii_lowercase().contains("waiting for connections").then_some(asked),
             Self::Standin => line.strip_prefix("listening 127.0.0.1:")?.parse().ok(),
         }
     }
@@ -264,12 +252,7 @@ impl Running {
     }
 
     /// Spawns `program`; all it says goes to `log`, its port to the receiver, which is cut off when it ends before that.
-    fn follow(
-        program: &Program,
-        port: u16,
-        directory: &Path,
-        log: &Path,
-    ) -> io::Result<(Self, Receiver<u16>)> {
+    fn follow(program: &Program, port: u16, directory: &Path, log: &Path) -> io::Result<(Self, Receiver<u16>)> {
         let data = directory.join("data");
         fs::create_dir_all(&data)?;
         let mut log = File::options().create(true).append(true).open(log)?;
@@ -315,9 +298,7 @@ impl Running {
         let _ = self.0.kill();
         let _ = self.0.wait();
         let limit = STOP_LIMIT.as_secs();
-        Err(format!(
-            "the server was killed, not having ended within {limit} s"
-        ))
+        Err(format!("the server was killed, not having ended within {limit} s"))
     }
 }
 
@@ -331,11 +312,7 @@ mod standin {
     use std::process::{Command, Stdio};
 
     /// All that a build depends on.
-    const SOURCES: [&str; 3] = [
-        "pom.xml",
-        "src/main/java/Standin.java",
-        "src/main/resources/simplelogger.properties",
-    ];
+    const SOURCES: [&str; 3] = ["pom.xml", "src/main/java/Standin.java", "src/main/resources/simplelogger.properties"];
 
     fn home() -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/mongo-standin")
@@ -351,10 +328,7 @@ mod standin {
     }
 
     fn sources() -> io::Result<Vec<u8>> {
-        let parts: Vec<_> = SOURCES
-            .iter()
-            .map(|name| fs::read(home().join(name)))
-            .collect();
+        let parts: Vec<_> = SOURCES.iter().map(|name| fs::read(home().join(name))).collect();
         Ok(parts.into_iter().collect::<io::Result<Vec<_>>>()?.concat())
     }
 
@@ -410,10 +384,7 @@ mod standin {
     }
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "tests find their server by environment"
-)]
+#[expect(clippy::disallowed_methods, reason = "tests find their server by environment")]
 fn variable(name: &str) -> Option<String> {
     let value = std::env::var(name).ok()?;
     (!value.trim().is_empty()).then_some(value)
@@ -421,9 +392,7 @@ fn variable(name: &str) -> Option<String> {
 
 fn on_path(program: &str) -> Option<PathBuf> {
     let path = variable("PATH")?;
-    std::env::split_paths(&path)
-        .map(|directory| directory.join(program))
-        .find(|candidate| is_executable(candidate))
+    std::env::split_paths(&path).map(|directory| directory.join(program)).find(|candidate| is_executable(candidate))
 }
 
 fn is_executable(path: &Path) -> bool {
@@ -447,9 +416,7 @@ fn fresh_directory() -> io::Result<PathBuf> {
 fn mongod_version(program: &Path) -> Option<String> {
     let output = Command::new(program).arg("--version").output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
-    let version = text
-        .lines()
-        .find_map(|line| line.strip_prefix("db version v"))?;
+    let version = text.lines().find_map(|line| line.strip_prefix("db version v"))?;
     Some(version.trim().to_owned())
 }
 
@@ -465,9 +432,7 @@ fn wait_for(uri: &str) -> Result<(), String> {
         thread::sleep(Duration::from_secs(1));
     }
     let hosts = hosts.join(", ");
-    Err(format!(
-        "nothing answers at {hosts}, which TEST_MONGO_URI names"
-    ))
+    Err(format!("nothing answers at {hosts}, which TEST_MONGO_URI names"))
 }
 
 fn accepts(host: &str) -> bool {
@@ -475,9 +440,7 @@ fn accepts(host: &str) -> bool {
         return false;
     };
     let limit = Duration::from_secs(1);
-    addresses
-        .into_iter()
-        .any(|address| TcpStream::connect_timeout(&address, limit).is_ok())
+    addresses.into_iter().any(|address| TcpStream::connect_timeout(&address, limit).is_ok())
 }
 
 /// `host:port` for each host of a `mongodb://` URI, without the user and password before them.
@@ -501,15 +464,8 @@ fn renamed(uri: &str, database: &str) -> String {
         Some((servers, old)) => (&address[..servers_at + servers.len()], old),
         None => (address, ""),
     };
-    let mut options: Vec<&str> = options
-        .split('&')
-        .filter(|option| !option.is_empty())
-        .collect();
-    let says = |name: &str| {
-        options
-            .iter()
-            .any(|option| option.to_ascii_lowercase().starts_with(name))
-    };
+    let mut options: Vec<&str> = options.split('&').filter(|option| !option.is_empty()).collect();
+    let says = |name: &str| options.iter().any(|option| option.to_ascii_lowercase().starts_with(name));
     let source = format!("authSource={}", if old.is_empty() { "admin" } else { old });
     if servers.contains('@') && !says("authsource=") && !says("authmechanism=") {
         options.push(&source);

@@ -139,9 +139,9 @@ impl World {
         world
     }
 
-    /// Where this world keeps its documents.
-    pub fn place(&self) -> &Place {
-        &self.place
+    /// Another process on the same store, with the same settings and clock, that nobody has stepped yet.
+    pub async fn replica(&self) -> App {
+        build(&self.vars, &self.clock).await
     }
 
     /// Steps leadership until this process leads: at once on the embedded store, after the take-over time on MongoDB.
