@@ -79,7 +79,6 @@ pub struct App {
 
 impl App {
     /// The public routes, for a test that serves them without a port.
-    #[must_use]
     pub fn router(&self) -> Router {
         self.router.clone()
     }

@@ -2,6 +2,7 @@
 //!
 //! Invariant: the soft stop is the hard one's child, so that a hard stop ends everything. Imports `domain::time` alone.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -95,19 +96,20 @@ impl Bells {
     }
 }
 
-/// Locations whose token was just stored, for the loops that hold something for them.
+/// Locations whose token was just stored, for the loops that hold something for them; a replica that does not lead keeps
+/// each once.
 #[derive(Debug, Clone, Default)]
-pub struct TokenNews(Arc<std::sync::Mutex<Vec<String>>>);
+pub struct TokenNews(Arc<std::sync::Mutex<BTreeSet<String>>>);
 
 impl TokenNews {
     /// A token of `location` was stored.
     pub fn add(&self, location: String) {
-        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(location);
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(location);
     }
 
     /// Takes all news.
     #[must_use]
-    pub fn take(&self) -> Vec<String> {
+    pub fn take(&self) -> BTreeSet<String> {
         std::mem::take(&mut *self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
     }
 }

@@ -3,6 +3,7 @@
 //! Shutdown (bridge §6): not ready, no new claims; webhooks are still stored for `DRAIN`; the listener closes; calls in flight
 //! end or are left `in_doubt`; the leader beats until then and releases; exit.
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::time::Duration;
 
@@ -12,10 +13,12 @@ use tokio_util::sync::CancellationToken;
 use super::build::STORE_LOOK;
 use super::{App, AppError};
 use crate::http::{Listener, metrics_router, serve};
-use crate::store::{Store, StoreError};
+use crate::store::StoreError;
 
 /// More than Cast's 30 s time-out.
 const CALLS_IN_FLIGHT: Duration = Duration::from_secs(35);
+/// A store that does not answer a look within this is lost for now.
+const REACH: Duration = Duration::from_secs(5);
 /// Tokens that fall due are looked for this often.
 const REFRESH_LOOK: Duration = Duration::from_secs(5);
 
@@ -54,7 +57,7 @@ impl App {
         let mut loops = self.loops();
         tokio::select! {
             () = shutdown => {}
-            ended = prepared(&self.store, &self.condition, &self.clock) => match ended {
+            ended = self.prepared() => match ended {
                 Ok(never) => match never {},
                 Err(e) => return Err(AppError::Store(e)),
             },
@@ -117,30 +120,35 @@ impl App {
         });
         loops
     }
-}
 
-/// Prepares the store as soon as it can be reached, says so, and then only watches; ends only when the store refuses us.
-async fn prepared(
-    store: &Store,
-    condition: &crate::lifecycle::Condition,
-    clock: &crate::clock::Clock,
-) -> Result<std::convert::Infallible, StoreError> {
-    loop {
-        match store.prepare().await {
-            Ok(()) => break,
-            Err(e @ (StoreError::Refused(_) | StoreError::Held(_) | StoreError::Corrupt { .. })) => return Err(e),
-            Err(e) => {
-                condition.store(false);
-                tracing::warn!(error = %e, "the store can't be reached yet: webhooks are answered 429");
+    /// Prepares the store as soon as it can be reached, says so, and then only watches; ends only when the store refuses us.
+    async fn prepared(&self) -> Result<Infallible, StoreError> {
+        let (store, condition, clock) = (&self.store, &self.condition, &self.clock);
+        loop {
+            match store.prepare().await {
+                Ok(()) => break,
+                Err(e @ (StoreError::Refused(_) | StoreError::Held(_) | StoreError::Corrupt { .. })) => return Err(e),
+                Err(e) => {
+                    condition.store(false);
+                    tracing::warn!(error = %e, "the store can't be reached yet: webhooks are answered 429");
+                }
             }
+            clock.sleep(STORE_LOOK).await;
         }
-        clock.sleep(STORE_LOOK).await;
-    }
-    condition.store(true);
-    condition.started();
-    tracing::info!(store = store.kind(), "ready");
-    loop {
-        clock.sleep(STORE_LOOK * 5).await;
-        condition.store(store.reachable(Duration::from_secs(5)).await);
+        condition.store(true);
+        condition.started();
+        tracing::info!(store = store.kind(), "ready");
+        match self.tokens.unreadable().await {
+            Ok(unreadable) => {
+                for installation in unreadable {
+                    tracing::error!(%installation, "no key of TOKEN_ENCRYPTION_KEYS opens this token: kept, unreadable");
+                }
+            }
+            Err(e) => tracing::warn!(error = %e, "the tokens could not be looked through"),
+        }
+        loop {
+            clock.sleep(STORE_LOOK * 5).await;
+            condition.store(store.reachable(REACH).await);
+        }
     }
 }

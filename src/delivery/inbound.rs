@@ -6,6 +6,8 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use futures_util::{TryStreamExt as _, stream};
+
 use super::SharedPace;
 use crate::client::Reached;
 use crate::client::ghl::{ApiRefusal, GhlError, InboundPost, InboundPosted, ProviderKind, Thread};
@@ -25,7 +27,10 @@ use crate::oauth::{CallError, Tokens};
 use crate::store::{Inserted, Query, Store, StoreError};
 use crate::telemetry::Metrics;
 
+/// Replies read at once.
 const BATCH: usize = 32;
+/// Calls to GHL for replies under way at once.
+const AT_ONCE: usize = 8;
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// A reply whose location has no usable token waits this long; a stored token rings.
 const NO_TOKEN_WAIT: Duration = Duration::from_secs(60);
@@ -82,16 +87,21 @@ impl InboundWorker {
         }
         let now = self.0.clock.now();
         let due = self.0.store.find::<Reply>(Query::Due { now, limit: BATCH }).await?;
-        let mut moved = 0;
+        // In order by sender: only the earliest open reply of a lane moves, and each lane once.
+        let mut lanes = HashSet::new();
+        let mut heads = Vec::new();
         for stored in due {
-            let reply = stored.record;
-            // In order by sender: only the earliest open reply of a lane moves.
-            let lane = Query::OpenLane { lane: reply.lane(), limit: 1 };
-            let first = self.0.store.find::<Reply>(lane).await?.into_iter().next();
-            let Some(first) = first.filter(|s| s.record.progress.due_at <= now) else { continue };
-            self.advance(&first.record).await?;
-            moved += 1;
+            let lane = stored.record.lane();
+            if lanes.insert(lane.clone()) {
+                let first = self.0.store.find::<Reply>(Query::OpenLane { lane, limit: 1 }).await?;
+                heads.extend(first.into_iter().filter(|s| s.record.progress.due_at <= now));
+            }
         }
+        let moved = heads.len();
+        // Lanes move side by side: one slow answer holds up its own sender alone.
+        stream::iter(heads.into_iter().map(Ok))
+            .try_for_each_concurrent(AT_ONCE, |stored| async move { self.advance(&stored.record).await })
+            .await?;
         Ok(moved)
     }
 

@@ -158,6 +158,9 @@ impl Reporter {
     async fn tell(&self, stored: &Stored<Message>) -> Result<(), StoreError> {
         let message = &stored.record;
         let Some(report) = &message.progress.report else { return Ok(()) };
+        if self.0.leadership.right().is_none() {
+            return Ok(());
+        }
         let now = self.0.clock.now();
         let location = &message.accepted.intake.location;
         if let Turn::At(place) = self.0.pace.ask(location.as_str(), message.id.as_str(), now) {

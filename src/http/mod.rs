@@ -62,7 +62,6 @@ pub struct HttpSettings {
 type Shared = Arc<HttpParts>;
 
 /// All routes of the public listener.
-#[must_use]
 pub fn router(parts: HttpParts) -> Router {
     let with_gateway = parts.settings.inbound_api_key.is_some();
     let shared: Shared = Arc::new(parts);

@@ -35,7 +35,6 @@ pub(super) async fn ready(State(shared): State<Shared>) -> Response {
 }
 
 /// The metrics listener's only route.
-#[must_use]
 pub fn metrics_router(metrics: Metrics) -> Router {
     let page = |State(metrics): State<Metrics>| async move {
         let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";

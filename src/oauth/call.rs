@@ -17,11 +17,14 @@ use crate::domain::time::UnixMillis;
 use crate::leader::Leadership;
 use crate::lifecycle::Bells;
 use crate::seal::{KeyRing, SealError};
-use crate::store::{Inserted, Store, StoreError, Stored};
+use crate::store::{Inserted, Query, Store, StoreError, Stored};
 use crate::telemetry::Metrics;
 
 /// GHL's tokens live a day.
 const USUAL_LIFE: std::time::Duration = std::time::Duration::from_secs(86_399);
+
+/// Installations read at once.
+const PAGE: usize = 256;
 
 /// Why a call could not be made with a good token.
 #[derive(Debug, thiserror::Error)]
@@ -177,6 +180,29 @@ impl Tokens {
             self.0.parts.bells.token_stored(location.as_str());
         }
         Ok(())
+    }
+
+    /// Installations whose tokens no key of the ring opens. They are kept: the right key brings them back.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn unreadable(&self) -> Result<Vec<DocId>, StoreError> {
+        let mut unreadable = Vec::new();
+        let mut after = None;
+        loop {
+            let page = self.0.parts.store.find::<Installation>(Query::Page { after, limit: PAGE }).await?;
+            after = page.last().and_then(|stored| stored.record.id());
+            if after.is_none() {
+                return Ok(unreadable);
+            }
+            unreadable.extend(page.iter().filter_map(|stored| {
+                let (id, grant) = (stored.record.id()?, stored.record.grant.as_ref()?);
+                let ring = &self.0.parts.ring;
+                let access = ring.open(&id, field::ACCESS, &grant.access).is_ok();
+                let refresh = grant.refresh.as_ref().is_none_or(|r| ring.open(&id, field::REFRESH, r).is_ok());
+                (!(access && refresh)).then_some(id)
+            }));
+        }
     }
 
     pub(super) async fn installation(&self, id: &DocId) -> Result<Stored<Installation>, CallError> {

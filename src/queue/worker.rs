@@ -146,6 +146,8 @@ impl<H: Handler> Worker<H> {
 
     /// Works until shutdown begins. Calls in flight go on: see [`Worker::drain`].
     pub async fn run(&self) {
+        // Counted as a task: `drain` can't find nothing in flight while this loop may still start something.
+        let _running = self.0.tracker.token();
         let mut poll_at = Mono::default();
         loop {
             // Armed before looking: a ring during the poll is kept for the wait below.

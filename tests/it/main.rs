@@ -3,6 +3,8 @@
 //! The embedded store always; MongoDB when one is found (`TEST_MONGO_URI`, a `mongod` on the PATH, the stand-in). What did
 //! not run is shown as ignored with its reason, never as passed; `TEST_STORES=embedded,mongo` makes a missing store a failure.
 
+#![expect(clippy::unwrap_used, reason = "a case that panics has failed, as it should")]
+
 mod crash;
 mod outbound;
 mod store_contract;

@@ -2,7 +2,7 @@
 //!
 //! Pure but for being mutable; guarded by one short lock and never held across an await.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use super::super::schedule::{After, Schedule};
@@ -23,7 +23,7 @@ pub(super) enum Pick {
 
 /// What a poll leaves to be looked at.
 pub(super) struct Polled {
-    pub held: Vec<String>,
+    pub held: BTreeSet<String>,
     pub doubts: Vec<DocId>,
 }
 
@@ -66,7 +66,7 @@ impl Board {
         &mut self,
         seen: Discovery,
         found: Discovered,
-        tokens: Vec<String>,
+        tokens: BTreeSet<String>,
         now: UnixMillis,
     ) -> Polled {
         self.seen = seen;
@@ -76,8 +76,6 @@ impl Board {
             self.held_looked_at = now;
             held.extend(self.schedule.held_locations());
         }
-        held.sort_unstable();
-        held.dedup();
         Polled { held, doubts: self.schedule.doubts() }
     }
 
