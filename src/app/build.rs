@@ -9,7 +9,7 @@ use crate::client::cast::CastClient;
 use crate::client::ghl::{GhlClient, TokenApp};
 use crate::clock::Clock;
 use crate::config::{self, ConfigErrors, Problem, SealConfig, ServeConfig, StoreConfig};
-use crate::delivery::{InboundSettings, InboundWorker, Outbound, OutboundSettings, Reporter, SharedPace};
+use crate::delivery::{InboundSettings, InboundWorker, LoopParts, Outbound, OutboundSettings, Reporter, SharedPace};
 use crate::domain::compose::{self, ComposeRules};
 use crate::domain::id::LocationId;
 use crate::domain::transition::{self, Rules};
@@ -73,26 +73,17 @@ impl App {
             },
             stop.clone(),
         );
-        let pace = SharedPace::default();
-        let reporter = Reporter::new(
-            store.clone(),
-            tokens.clone(),
-            clock.clone(),
-            leadership.clone(),
-            bells.clone(),
-            metrics.clone(),
-            pace.clone(),
-        );
-        let inbound = InboundWorker::new(
-            store.clone(),
-            tokens.clone(),
-            clock.clone(),
-            leadership.clone(),
-            bells.clone(),
-            metrics.clone(),
-            pace,
-            inbound_settings(config),
-        );
+        let loops = LoopParts {
+            store: store.clone(),
+            tokens: tokens.clone(),
+            clock: clock.clone(),
+            leadership: leadership.clone(),
+            bells: bells.clone(),
+            metrics: metrics.clone(),
+            pace: SharedPace::default(),
+        };
+        let reporter = Reporter::new(loops.clone());
+        let inbound = InboundWorker::new(loops, inbound_settings(config));
         let router = router(HttpParts {
             enqueue: Enqueue::new(store.clone(), clock.clone(), bells, leadership.me(), config.policy.retention),
             keys,

@@ -8,10 +8,9 @@ use std::time::{Duration, SystemTime};
 
 use futures_util::{TryStreamExt as _, stream};
 
-use super::SharedPace;
+use super::LoopParts;
 use crate::client::Reached;
 use crate::client::ghl::{ApiRefusal, GhlError, InboundPost, InboundPosted, ProviderKind, Thread};
-use crate::clock::Clock;
 use crate::domain::contact::ContactNote;
 use crate::domain::id::{CompanyId, DocId, LocationId};
 use crate::domain::inbound::{self, Reply, ReplyStep, Sender};
@@ -21,11 +20,9 @@ use crate::domain::phone::Phone;
 use crate::domain::retry;
 use crate::domain::time::UnixMillis;
 use crate::ghl_pace::Turn;
-use crate::leader::Leadership;
-use crate::lifecycle::{Bells, Stop};
-use crate::oauth::{CallError, Tokens};
-use crate::store::{Inserted, Query, Store, StoreError};
-use crate::telemetry::Metrics;
+use crate::lifecycle::Stop;
+use crate::oauth::CallError;
+use crate::store::{Inserted, Query, StoreError};
 
 /// Replies read at once.
 const BATCH: usize = 32;
@@ -50,31 +47,15 @@ pub struct InboundSettings {
 pub struct InboundWorker(Arc<Inner>);
 
 struct Inner {
-    store: Store,
-    tokens: Tokens,
-    clock: Clock,
-    leadership: Leadership,
-    bells: Bells,
-    metrics: Metrics,
-    pace: SharedPace,
+    parts: LoopParts,
     settings: InboundSettings,
 }
 
 impl InboundWorker {
     /// A worker that has posted nothing yet.
     #[must_use]
-    #[expect(clippy::too_many_arguments, reason = "called once, by the composition root")]
-    pub fn new(
-        store: Store,
-        tokens: Tokens,
-        clock: Clock,
-        leadership: Leadership,
-        bells: Bells,
-        metrics: Metrics,
-        pace: SharedPace,
-        settings: InboundSettings,
-    ) -> Self {
-        Self(Arc::new(Inner { store, tokens, clock, leadership, bells, metrics, pace, settings }))
+    pub fn new(parts: LoopParts, settings: InboundSettings) -> Self {
+        Self(Arc::new(Inner { parts, settings }))
     }
 
     /// Takes every due reply one step further; answers how many moved.
@@ -82,18 +63,18 @@ impl InboundWorker {
     /// # Errors
     /// [`StoreError`]
     pub async fn step(&self) -> Result<usize, StoreError> {
-        if self.0.leadership.right().is_none() {
+        if self.0.parts.leadership.right().is_none() {
             return Ok(0);
         }
-        let now = self.0.clock.now();
-        let due = self.0.store.find::<Reply>(Query::Due { now, limit: BATCH }).await?;
+        let now = self.0.parts.clock.now();
+        let due = self.0.parts.store.find::<Reply>(Query::Due { now, limit: BATCH }).await?;
         // In order by sender: only the earliest open reply of a lane moves, and each lane once.
         let mut lanes = HashSet::new();
         let mut heads = Vec::new();
         for stored in due {
             let lane = stored.record.lane();
             if lanes.insert(lane.clone()) {
-                let first = self.0.store.find::<Reply>(Query::OpenLane { lane, limit: 1 }).await?;
+                let first = self.0.parts.store.find::<Reply>(Query::OpenLane { lane, limit: 1 }).await?;
                 heads.extend(first.into_iter().filter(|s| s.record.progress.due_at <= now));
             }
         }
@@ -108,7 +89,7 @@ impl InboundWorker {
     /// Moves replies until shutdown begins.
     pub async fn run(&self, stop: &Stop) {
         loop {
-            let rung = self.0.bells.replies.rung();
+            let rung = self.0.parts.bells.replies.rung();
             loop {
                 match self.step().await {
                     Ok(0) => break,
@@ -121,7 +102,7 @@ impl InboundWorker {
                 }
             }
             tokio::select! {
-                () = self.0.clock.sleep(LOOK_EVERY) => {}
+                () = self.0.parts.clock.sleep(LOOK_EVERY) => {}
                 () = rung => {}
                 () = stop.soft() => return,
             }
@@ -136,12 +117,14 @@ impl InboundWorker {
             (Some(location), None) => self.contact(location, phone).await?,
             (Some(location), Some(contact)) => self.post(reply, location, phone, contact).await?,
         };
-        self.0.metrics.reply(word(&step));
+        self.0.parts.metrics.reply(word(&step));
         let jitter = crate::random::unit();
         self.0
+            .parts
             .store
             .update::<Reply>(&reply.id, |r| {
-                let next = inbound::after_step(r, step.clone(), self.0.clock.now(), self.0.settings.retention, jitter);
+                let next =
+                    inbound::after_step(r, step.clone(), self.0.parts.clock.now(), self.0.settings.retention, jitter);
                 Some(r.with(next))
             })
             .await?;
@@ -151,7 +134,7 @@ impl InboundWorker {
 
     async fn route(&self, reply: &Reply, phone: &Phone) -> Result<ReplyStep, StoreError> {
         let lane = Query::Lane { lane: phone.e164().to_owned(), limit: SENDERS };
-        let notes = self.0.store.find::<ContactNote>(lane).await?;
+        let notes = self.0.parts.store.find::<ContactNote>(lane).await?;
         let senders: Vec<Sender> = notes
             .into_iter()
             .filter_map(|s| {
@@ -166,7 +149,7 @@ impl InboundWorker {
             }
             _ => None,
         };
-        let now = self.0.clock.now();
+        let now = self.0.parts.clock.now();
         let routed = inbound::route(reply.accepted.location.as_ref(), &senders, default.as_ref(), now);
         Ok(routed.map_or(ReplyStep::Unrouted, ReplyStep::Routed))
     }
@@ -176,7 +159,7 @@ impl InboundWorker {
         let mut companies: HashSet<Option<CompanyId>> = HashSet::new();
         let mut after: Option<DocId> = None;
         loop {
-            let page = self.0.store.find::<Installation>(Query::Page { after, limit: 256 }).await?;
+            let page = self.0.parts.store.find::<Installation>(Query::Page { after, limit: 256 }).await?;
             let Some(last) = page.last() else { break };
             after = last.record.id();
             companies.extend(page.iter().filter(|s| s.record.installed()).map(|s| s.record.company.clone()));
@@ -190,16 +173,17 @@ impl InboundWorker {
 
     async fn contact(&self, location: &LocationId, phone: &Phone) -> Result<ReplyStep, StoreError> {
         let id = DocId::contact(location, phone.e164());
-        let known = self.0.store.get::<ContactNote>(&id).await?;
+        let known = self.0.parts.store.get::<ContactNote>(&id).await?;
         if let Some(contact) = known.as_ref().and_then(|s| s.record.contact_id.clone()) {
             return Ok(ReplyStep::ContactFound(contact));
         }
         if let Some(wait) = self.not_its_turn(location) {
             return Ok(wait);
         }
-        let ghl = self.0.tokens.ghl();
+        let ghl = self.0.parts.tokens.ghl();
         let found = self
             .0
+            .parts
             .tokens
             .call(location, |token| async move {
                 match ghl.upsert_contact(&token, location.as_str(), phone.e164()).await {
@@ -227,9 +211,9 @@ impl InboundWorker {
             conversation_id: None,
             last_outbound_at: None,
         };
-        if self.0.store.insert(&note).await? == Inserted::Duplicate {
+        if self.0.parts.store.insert(&note).await? == Inserted::Duplicate {
             let learnt = |old: &ContactNote| Some(ContactNote { contact_id: Some(contact.clone()), ..old.clone() });
-            self.0.store.update::<ContactNote>(&id, learnt).await?;
+            self.0.parts.store.update::<ContactNote>(&id, learnt).await?;
         }
         Ok(ReplyStep::ContactFound(contact))
     }
@@ -244,7 +228,7 @@ impl InboundWorker {
         if let Some(wait) = self.not_its_turn(location) {
             return Ok(wait);
         }
-        let installation = self.0.store.get::<Installation>(&DocId::location(location)).await?;
+        let installation = self.0.parts.store.get::<Installation>(&DocId::location(location)).await?;
         let mut with_phone = !installation.is_some_and(|s| s.record.inbound_phone_refused);
         let mut with_provider = true;
         loop {
@@ -280,7 +264,7 @@ impl InboundWorker {
         with_provider: bool,
     ) -> Result<InboundPosted, CallError> {
         let date = rfc3339(reply.accepted.sent_at);
-        let ghl = self.0.tokens.ghl();
+        let ghl = self.0.parts.tokens.ghl();
         let post = InboundPost {
             kind: ProviderKind::Sms,
             thread: Thread::Contact(contact),
@@ -291,12 +275,13 @@ impl InboundWorker {
             alt_id: reply.id.as_str(),
             attachments: &reply.accepted.attachments,
         };
-        self.0.tokens.call(location, |token| async move { ghl.post_inbound(&token, &post).await }).await
+        self.0.parts.tokens.call(location, |token| async move { ghl.post_inbound(&token, &post).await }).await
     }
 
     /// Remembered, or every reply would cost two calls.
     async fn remember_refusal(&self, location: &LocationId) -> Result<(), StoreError> {
         self.0
+            .parts
             .store
             .update::<Installation>(&DocId::location(location), |i| {
                 (!i.inbound_phone_refused).then(|| Installation { inbound_phone_refused: true, ..i.clone() })
@@ -313,6 +298,7 @@ impl InboundWorker {
 
     async fn forget_contact(&self, location: &LocationId, phone: &Phone) -> Result<ReplyStep, StoreError> {
         self.0
+            .parts
             .store
             .update::<ContactNote>(&DocId::contact(location, phone.e164()), |note| {
                 note.contact_id.is_some().then(|| ContactNote { contact_id: None, ..note.clone() })
@@ -322,8 +308,8 @@ impl InboundWorker {
     }
 
     fn not_its_turn(&self, location: &LocationId) -> Option<ReplyStep> {
-        let now = self.0.clock.now();
-        match self.0.pace.urgent(location.as_str(), now) {
+        let now = self.0.parts.clock.now();
+        match self.0.parts.pace.urgent(location.as_str(), now) {
             Turn::Now => None,
             Turn::At(at) => Some(ReplyStep::Later { wait: Some(at.since(now)), why: "the CRM's rate limit" }),
         }
@@ -345,7 +331,7 @@ impl InboundWorker {
                 429 => {
                     let interval = refusal.limits.interval_ms.map(Duration::from_millis);
                     let wait = retry::ghl_limited(refusal.retry_after.or(interval), 0);
-                    self.0.pace.rest(location.as_str(), self.0.clock.now().after(wait));
+                    self.0.parts.pace.rest(location.as_str(), self.0.parts.clock.now().after(wait));
                     ReplyStep::Later { wait: Some(wait), why: "the CRM's rate limit" }
                 }
                 401 => ReplyStep::Later { wait: Some(NO_TOKEN_WAIT), why: "the token is refused" },

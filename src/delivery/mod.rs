@@ -13,8 +13,26 @@ pub use inbound::{InboundSettings, InboundWorker};
 pub use outbound::{Outbound, OutboundSettings};
 pub use report::Reporter;
 
+use crate::clock::Clock;
 use crate::domain::time::UnixMillis;
 use crate::ghl_pace::{GhlPace, Turn};
+use crate::leader::Leadership;
+use crate::lifecycle::Bells;
+use crate::oauth::Tokens;
+use crate::store::Store;
+use crate::telemetry::Metrics;
+
+/// What both loops that call GHL work with.
+#[derive(Debug, Clone)]
+pub struct LoopParts {
+    pub store: Store,
+    pub tokens: Tokens,
+    pub clock: Clock,
+    pub leadership: Leadership,
+    pub bells: Bells,
+    pub metrics: Metrics,
+    pub pace: SharedPace,
+}
 
 /// The one limiter of all calls to GHL, by location.
 #[derive(Debug, Clone, Default)]

@@ -9,21 +9,18 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
-use super::SharedPace;
+use super::LoopParts;
 use crate::client::Reached;
 use crate::client::ghl::{GhlError, MessageStatus, StatusErrorBody, StatusUpdate};
-use crate::clock::Clock;
 use crate::domain::id::DocId;
 use crate::domain::installation::Health;
 use crate::domain::message::Message;
 use crate::domain::report::{ReportReply, ReportStatus, Verdict};
 use crate::domain::retry;
 use crate::ghl_pace::Turn;
-use crate::leader::Leadership;
-use crate::lifecycle::{Bells, Stop};
-use crate::oauth::{CallError, Tokens};
-use crate::store::{Query, Store, StoreError, Stored};
-use crate::telemetry::Metrics;
+use crate::lifecycle::Stop;
+use crate::oauth::CallError;
+use crate::store::{Query, StoreError, Stored};
 
 /// Calls under way at once.
 const AT_ONCE: usize = 16;
@@ -37,13 +34,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 pub struct Reporter(Arc<Inner>);
 
 struct Inner {
-    store: Store,
-    tokens: Tokens,
-    clock: Clock,
-    leadership: Leadership,
-    bells: Bells,
-    metrics: Metrics,
-    pace: SharedPace,
+    parts: LoopParts,
     busy: Mutex<HashSet<DocId>>,
     slots: Arc<Semaphore>,
 }
@@ -51,17 +42,8 @@ struct Inner {
 impl Reporter {
     /// A reporter that has told nothing yet.
     #[must_use]
-    pub fn new(
-        store: Store,
-        tokens: Tokens,
-        clock: Clock,
-        leadership: Leadership,
-        bells: Bells,
-        metrics: Metrics,
-        pace: SharedPace,
-    ) -> Self {
-        let (busy, slots) = (Mutex::default(), Arc::new(Semaphore::new(AT_ONCE)));
-        Self(Arc::new(Inner { store, tokens, clock, leadership, bells, metrics, pace, busy, slots }))
+    pub fn new(parts: LoopParts) -> Self {
+        Self(Arc::new(Inner { parts, busy: Mutex::default(), slots: Arc::new(Semaphore::new(AT_ONCE)) }))
     }
 
     /// Tells everything that is due, one after the other; answers how many reports were looked at.
@@ -79,13 +61,13 @@ impl Reporter {
     /// Tells what is due until everything must end; after shutdown began, nothing new.
     pub async fn run(&self, stop: &Stop) {
         loop {
-            let rung = self.0.bells.reports.rung();
+            let rung = self.0.parts.bells.reports.rung();
             if let Err(e) = self.dispatch().await {
                 tracing::warn!(error = %e, "due reports can't be read now");
             }
             tokio::select! {
-                () = self.0.clock.sleep(LOOK_EVERY) => {}
-                () = rung => self.0.clock.sleep(LOOK_EVERY / 10).await,
+                () = self.0.parts.clock.sleep(LOOK_EVERY) => {}
+                () = rung => self.0.parts.clock.sleep(LOOK_EVERY / 10).await,
                 () = stop.soft() => break,
             }
         }
@@ -123,26 +105,27 @@ impl Reporter {
     }
 
     async fn due(&self, limit: usize) -> Result<Vec<Stored<Message>>, StoreError> {
-        if self.0.leadership.right().is_none() {
+        if self.0.parts.leadership.right().is_none() {
             return Ok(Vec::new());
         }
-        for location in self.0.bells.untold.take() {
+        for location in self.0.parts.bells.untold.take() {
             self.wake(&location).await?;
         }
-        self.0.store.find(Query::ReportDue { now: self.0.clock.now(), limit }).await
+        self.0.parts.store.find(Query::ReportDue { now: self.0.parts.clock.now(), limit }).await
     }
 
     /// A token came: what waited for it is due now.
     async fn wake(&self, location: &str) -> Result<(), StoreError> {
         loop {
             let query = Query::Waiting { location: location.to_owned(), limit: BATCH };
-            let waiting = self.0.store.find::<Message>(query).await?;
+            let waiting = self.0.parts.store.find::<Message>(query).await?;
             if waiting.is_empty() {
                 return Ok(());
             }
-            let now = self.0.clock.now();
+            let now = self.0.parts.clock.now();
             for stored in waiting {
                 self.0
+                    .parts
                     .store
                     .update::<Message>(&stored.record.id, |m| {
                         let report = m.progress.report.as_ref().filter(|r| r.no_token)?.woken(now);
@@ -158,20 +141,21 @@ impl Reporter {
     async fn tell(&self, stored: &Stored<Message>) -> Result<(), StoreError> {
         let message = &stored.record;
         let Some(report) = &message.progress.report else { return Ok(()) };
-        if self.0.leadership.right().is_none() {
+        if self.0.parts.leadership.right().is_none() {
             return Ok(());
         }
-        let now = self.0.clock.now();
+        let now = self.0.parts.clock.now();
         let location = &message.accepted.intake.location;
-        if let Turn::At(place) = self.0.pace.ask(location.as_str(), message.id.as_str(), now) {
+        if let Turn::At(place) = self.0.parts.pace.ask(location.as_str(), message.id.as_str(), now) {
             return self.defer(&message.id, report.revision, place).await;
         }
         let update = status_update(&report.verdict);
         let message_id = message.accepted.intake.message_id.as_str();
-        let ghl = self.0.tokens.ghl();
+        let ghl = self.0.parts.tokens.ghl();
         let update = &update;
         let answer = self
             .0
+            .parts
             .tokens
             .call(location, |token| async move { ghl.update_status(&token, message_id, update).await })
             .await;
@@ -179,14 +163,15 @@ impl Reporter {
             Err(CallError::Store(e)) => return Err(e),
             answer => self.reply(answer, location.as_str()),
         };
-        self.0.metrics.report(word(&reply));
+        self.0.parts.metrics.report(word(&reply));
         let revision = report.revision;
         let jitter = crate::random::unit();
         let noted = self
             .0
+            .parts
             .store
             .update::<Message>(&message.id, |m| {
-                let next = m.progress.report.as_ref()?.after_reply(revision, &reply, self.0.clock.now(), jitter);
+                let next = m.progress.report.as_ref()?.after_reply(revision, &reply, self.0.parts.clock.now(), jitter);
                 let mut progress = m.progress.clone();
                 progress.report = Some(next);
                 Some(m.with(progress))
@@ -201,6 +186,7 @@ impl Reporter {
     /// Not its turn yet: the place it was given is written down, so that it is not read again before.
     async fn defer(&self, id: &DocId, revision: u32, place: crate::domain::time::UnixMillis) -> Result<(), StoreError> {
         self.0
+            .parts
             .store
             .update::<Message>(id, |m| {
                 let mut report = m.progress.report.clone().filter(|r| r.revision == revision)?;
@@ -239,7 +225,7 @@ impl Reporter {
             429 => {
                 let interval = refusal.limits.interval_ms.map(Duration::from_millis);
                 let wait = retry::ghl_limited(refusal.retry_after.or(interval), 0);
-                self.0.pace.rest(location, self.0.clock.now().after(wait));
+                self.0.parts.pace.rest(location, self.0.parts.clock.now().after(wait));
                 tracing::warn!(location.id = location, "GHL limits this location");
                 ReportReply::Limited { retry_after: Some(wait) }
             }
