@@ -5,6 +5,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a case that panics has failed, as it should")]
 
+mod architecture;
 mod crash;
 mod outbound;
 mod store_contract;
@@ -46,7 +47,7 @@ fn main() -> ExitCode {
     }
     let uri = mongo.as_ref().map(MongoServer::uri).map_err(Clone::clone);
     let scratch = Arc::new(Scratch::new());
-    let mut trials = Vec::new();
+    let mut trials = architecture::trials();
     for (name, case) in store_contract::cases() {
         let dir = scratch.dir();
         trials.push(trial(format!("embedded::store::{name}"), move || {

@@ -101,11 +101,7 @@ impl EmbeddedStore {
         let rows = self
             .reader
             .run(move |db| {
-                let sql = format!(
-                    "SELECT id, rev, fixed, live FROM {} WHERE fixed IS NOT NULL AND {filter} LIMIT ?",
-                    R::COLLECTION.name()
-                );
-                let mut statement = db.prepare_cached(&sql)?;
+                let mut statement = db.prepare_cached(&select::<R>(filter))?;
                 let rows = statement.query_map(params_from_iter(values), RawDoc::read)?;
                 rows.collect::<rusqlite::Result<Vec<_>>>()
             })
@@ -131,14 +127,22 @@ impl EmbeddedStore {
     }
 }
 
-fn open_headers(db: &Connection, collection: Collection, since: Option<i64>) -> rusqlite::Result<(i64, Vec<Header>)> {
-    // Only open rows and only columns of the partial index: flat in the number of settled documents.
-    let sql = format!(
+fn select<R: Record>(filter: &str) -> String {
+    let table = R::COLLECTION.name();
+    format!("SELECT id, rev, fixed, live FROM {table} WHERE fixed IS NOT NULL AND {filter} LIMIT ?")
+}
+
+/// Walks the partial index of open rows: flat in the number of settled documents.
+fn select_open(collection: Collection) -> String {
+    let table = collection.name();
+    format!(
         "SELECT seq, id, accepted_at, replica, counter, location, lane, state, due_at, claimed
-         FROM {} WHERE open = 1 AND seq > ? ORDER BY seq",
-        collection.name()
-    );
-    let mut statement = db.prepare_cached(&sql)?;
+         FROM {table} INDEXED BY {table}_open WHERE open = 1 AND seq > ? ORDER BY seq"
+    )
+}
+
+fn open_headers(db: &Connection, collection: Collection, since: Option<i64>) -> rusqlite::Result<(i64, Vec<Header>)> {
+    let mut statement = db.prepare_cached(&select_open(collection))?;
     let mut rows = statement.query([since.unwrap_or(0)])?;
     let mut last = since.unwrap_or(0);
     let mut headers = Vec::new();
@@ -241,3 +245,6 @@ fn json<T: serde::Serialize>(id: &DocId, value: &T) -> Result<String, StoreError
     serde_json::to_string(value)
         .map_err(|e| StoreError::Corrupt { id: id.clone(), detail: format!("{:?}", e.classify()) })
 }
+
+#[cfg(test)]
+mod tests;

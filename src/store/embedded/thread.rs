@@ -139,9 +139,9 @@ fn commit(db: &Connection, number: u64, batch: Vec<Job>) -> rusqlite::Result<()>
         }
     }
     let result = if writes.is_empty() { Ok(()) } else { transact(db, writes, &mut answers) };
-    let told = result.as_ref().map(|()| ()).map_err(ToString::to_string);
+    let failure = result.as_ref().err().map(ToString::to_string);
     for answer in answers {
-        answer(told.as_ref().map(|()| ()).map_err(String::as_str));
+        answer(failure.as_deref().map_or(Ok(()), Err));
     }
     for look in looks {
         look(db, number);

@@ -99,7 +99,7 @@ impl Link {
             .build();
         let options = CollectionOptions::builder()
             .write_concern(write_concern)
-            .read_concern(read_concern.unwrap_or_else(ReadConcern::local))
+            .read_concern(read_concern)
             .selection_criteria(SelectionCriteria::ReadPreference(ReadPreference::Primary))
             .build();
         let database = self.client().await?.database(&self.settings.database);
@@ -210,6 +210,8 @@ async fn connect(settings: &MongoSettings) -> Result<Client, StoreError> {
     options.server_selection_timeout = Some(settings.server_selection);
     options.connect_timeout = Some(settings.connect);
     options.max_pool_size.get_or_insert(CONNECTIONS);
+    // A server without a majority to ask is asked for no concern at all.
+    options.read_concern = None;
     // One layer repeats writes, and it is the caller, who reads again first. The driver's repeats need sessions besides,
     // which not every server has.
     options.retry_writes = Some(false);

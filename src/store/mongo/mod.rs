@@ -21,7 +21,7 @@ use super::{Collection, Discovered, Header, Inserted, Query, Record, Revision, S
 use crate::domain::id::DocId;
 use crate::domain::secret::Secret;
 
-/// Where the server is, and how long it may take. All three limits together should stay below `ACCEPT_TIMEOUT`.
+/// Where the server is, and how long it may take; every limit belongs below `ACCEPT_TIMEOUT`.
 #[derive(Debug, Clone)]
 pub struct MongoSettings {
     /// The connection string, credentials and all.
@@ -157,3 +157,6 @@ impl MongoStore {
         Ok(done.matched_count)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -122,8 +122,8 @@ fn credentials_refused(e: &Error) -> bool {
         // A server that shuts down or steps down breaks authentication off with that code: not the credentials' fault.
         ErrorKind::Authentication { .. } => e
             .source()
-            .and_then(|source| source.downcast_ref::<Error>())
-            .and_then(code)
+            .and_then(|source| source.downcast_ref::<Box<Error>>())
+            .and_then(|cause| code(cause))
             .is_none_or(|code| CREDENTIALS.contains(&code)),
         _ => code(e).is_some_and(|code| CREDENTIALS.contains(&code)),
     }

@@ -1,0 +1,136 @@
+//! Every kind of document comes back as it was written, and is found by its own keys.
+//!
+//! Owns the cases of replies, unreadable webhooks, installations, contacts and the leader document; messages are the rest
+//! of the suite's. Imports `store` and `domain`.
+
+use std::time::Duration;
+
+use cast_ghl_provider::domain::contact::ContactNote;
+use cast_ghl_provider::domain::id::{CompanyId, DocId, Epoch};
+use cast_ghl_provider::domain::inbound::{Reply, ReplyAccepted};
+use cast_ghl_provider::domain::installation::{Grant, GrantKind, Installation, Sealed};
+use cast_ghl_provider::domain::leadership::LeaderDoc;
+use cast_ghl_provider::domain::message::DOCUMENT_VERSION;
+use cast_ghl_provider::domain::time::UnixMillis;
+use cast_ghl_provider::store::{
+    Collection, Discovered, Discovery, Inserted, LeaderRecord, Query, Record, Saved, Store, StoreError, Unreadable,
+    UnreadableFate, UnreadableKept,
+};
+
+use super::sample::{T0, at, insert, location, phone, read, reply, settled_reply, survives, together};
+use crate::{Cases, cases};
+
+/// The cases of this module; part of the suite.
+pub(super) fn cases() -> Cases<Store> {
+    cases![
+        a_reply_reads_back_exactly,
+        an_unreadable_webhook_reads_back_exactly,
+        an_installation_reads_back_exactly_and_is_due_for_its_refresh,
+        an_installation_that_names_nothing_is_corrupt,
+        a_contact_reads_back_exactly_and_is_found_by_its_phone,
+        the_leader_document_reads_back_exactly_and_is_taken_over_once,
+    ]
+}
+
+async fn a_reply_reads_back_exactly(store: Store) {
+    assert!(survives(&store, &reply(1)).await);
+    assert!(survives(&store, &settled_reply(2)).await);
+    let name = ReplyAccepted { from: "GLOBE".into(), phone: None, ..reply(3).accepted };
+    let name = Reply::accept(reply(3).id, name, Duration::from_secs(60));
+    assert!(survives(&store, &name).await);
+
+    let lane = Query::OpenLane { lane: "+639171234567".into(), limit: 9 };
+    let open = store.find::<Reply>(lane).await.unwrap();
+    assert!(open.iter().map(|stored| &stored.record).eq([&reply(1)]));
+    let due = Query::Due { now: at(9), limit: 9 };
+    assert_eq!(store.find::<Reply>(due).await.unwrap().len(), 1);
+}
+
+async fn an_unreadable_webhook_reads_back_exactly(store: Store) {
+    let record = Unreadable {
+        id: DocId::dead(&"ab".repeat(32)),
+        kept: UnreadableKept { v: DOCUMENT_VERSION, raw: "bm90IGpzb24=".into(), why: "not JSON".into() },
+        fate: UnreadableFate { settled_at: at(1), strip_at: Some(at(2)) },
+    };
+    assert!(survives(&store, &record).await);
+    assert_eq!(store.insert(&record).await.unwrap(), Inserted::Duplicate);
+    let found = store.discover(Collection::Unreadable, &mut Discovery::default()).await.unwrap();
+    assert_eq!(found, Discovered::Whole(Vec::new()), "nobody works on what nobody can read");
+}
+
+async fn an_installation_reads_back_exactly_and_is_due_for_its_refresh(store: Store) {
+    let early = installation("L1", Some(at(5)));
+    let late = installation("L2", Some(at(50)));
+    let gone = Installation { grant: None, uninstalled_at: Some(at(1)), ..installation("L3", Some(at(5))) };
+    let agency = Installation { kind: GrantKind::Company, install_to_future: true, ..installation("L4", None) };
+    for record in [&early, &late, &gone, &agency] {
+        assert!(survives(&store, record).await);
+    }
+    let due = Query::Due { now: at(9), limit: 9 };
+    let found = store.find::<Installation>(due).await.unwrap();
+    assert!(found.iter().map(|stored| &stored.record).eq([&early]));
+
+    let of_company = Query::Lane { lane: "C1".into(), limit: 9 };
+    assert_eq!(store.find::<Installation>(of_company).await.unwrap().len(), 4);
+}
+
+async fn an_installation_that_names_nothing_is_corrupt(store: Store) {
+    let nameless = Installation { location: None, ..installation("L1", None) };
+    insert(&store, &nameless).await;
+    let id = Record::id(&nameless);
+    let error = store.get::<Installation>(&id).await.unwrap_err();
+    let StoreError::Corrupt { id: named, detail } = &error else { panic!("{error}") };
+    assert_eq!(*named, id);
+    assert!(detail.contains("do not belong together"), "{detail}");
+    let page = Query::Page { after: None, limit: 9 };
+    assert!(matches!(store.find::<Installation>(page).await, Err(StoreError::Corrupt { .. })));
+}
+
+async fn a_contact_reads_back_exactly_and_is_found_by_its_phone(store: Store) {
+    let note = |name: &str, last: u64, outbound: Option<i64>| ContactNote {
+        v: DOCUMENT_VERSION,
+        location: location(name),
+        company: CompanyId::parse("C1").ok(),
+        phone: phone(last),
+        contact_id: Some("c1".into()),
+        conversation_id: None,
+        last_outbound_at: outbound.map(at),
+    };
+    for record in [note("L1", 1, Some(5)), note("L2", 1, None), note("L1", 2, Some(1))] {
+        assert!(survives(&store, &record).await);
+    }
+    let lane = phone(1).e164().to_owned();
+    let found = store.find::<ContactNote>(Query::Lane { lane, limit: 9 }).await.unwrap();
+    let mut of: Vec<_> = found.iter().map(|stored| stored.record.location.as_str()).collect();
+    of.sort_unstable();
+    assert_eq!(of, ["L1", "L2"]);
+}
+
+async fn the_leader_document_reads_back_exactly_and_is_taken_over_once(store: Store) {
+    let first = LeaderRecord(LeaderDoc::first("a"));
+    assert!(survives(&store, &first).await);
+    let stored = read::<LeaderRecord>(&store, &LeaderRecord::key()).await;
+    let race = ["b", "c", "d", "e"].map(|me| {
+        let (store, stored) = (store.clone(), stored.clone());
+        let next = LeaderRecord(stored.record.0.taken_by(me));
+        async move { store.save(&stored, &next).await.unwrap() != Saved::Conflict }
+    });
+    let taken = together(race).await;
+    assert_eq!(taken.into_iter().filter(|taken| *taken).count(), 1);
+    let now = read::<LeaderRecord>(&store, &LeaderRecord::key()).await;
+    assert_eq!(now.record.0.epoch, Epoch(2));
+}
+
+fn installation(name: &str, refresh_at: Option<UnixMillis>) -> Installation {
+    let sealed = Sealed::Encrypted { kid: "k1".into(), nonce: "AAAAAAAAAAAAAAAA".into(), ct: "Y2lwaGVy".into() };
+    let grant = Grant {
+        access: sealed,
+        refresh: Some(Sealed::Plain { plain: "in the clear".into() }),
+        refresh_hash: None,
+        expires_at: at(86_400_000),
+        scope: Some("conversations.readonly".into()),
+    };
+    let company = CompanyId::parse("C1").ok();
+    let new = Installation::new(GrantKind::Location, Some(location(name)), company, grant, T0);
+    Installation { refresh_at, ..new }
+}
