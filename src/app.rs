@@ -21,6 +21,7 @@ use crate::leader::Leadership;
 use crate::lifecycle::{Condition, Stop};
 use crate::oauth::Tokens;
 use crate::queue::Worker;
+use crate::retention::Purger;
 use crate::store::{Lock, Store, StoreError};
 use crate::telemetry::Metrics;
 
@@ -64,6 +65,7 @@ pub struct App {
     pub(crate) reporter: Reporter,
     pub(crate) inbound: InboundWorker,
     pub(crate) tokens: Tokens,
+    pub(crate) purger: Purger,
     pub(crate) leadership: Leadership,
     pub(crate) store: Store,
     pub(crate) condition: Condition,
@@ -105,6 +107,12 @@ impl App {
     #[must_use]
     pub fn tokens(&self) -> &Tokens {
         &self.tokens
+    }
+
+    /// The purger, to be stepped.
+    #[must_use]
+    pub fn purger(&self) -> &Purger {
+        &self.purger
     }
 
     /// This process's standing among replicas, to be stepped.

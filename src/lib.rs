@@ -21,6 +21,7 @@ pub mod oauth;
 pub mod pacing;
 pub mod queue;
 pub mod random;
+pub mod retention;
 pub mod sandbox;
 pub mod seal;
 pub mod signature;

@@ -19,6 +19,7 @@ use crate::lifecycle::{Bells, Condition, Stop};
 use crate::oauth::{Installer, InstallerSettings, Tokens, TokensParts};
 use crate::pacing::Pace;
 use crate::queue::{Enqueue, Worker, WorkerParts};
+use crate::retention::Purger;
 use crate::seal::KeyRing;
 use crate::signature::{PublishedKeys, VerifyKeys};
 use crate::store::{EmbeddedStore, Lock, MongoSettings, MongoStore, Store};
@@ -84,6 +85,8 @@ impl App {
         };
         let reporter = Reporter::new(loops.clone());
         let inbound = InboundWorker::new(loops, inbound_settings(config));
+        let memory = config.policy.replay_memory;
+        let purger = Purger::new(store.clone(), clock.clone(), leadership.clone(), memory);
         let router = router(HttpParts {
             enqueue: Enqueue::new(store.clone(), clock.clone(), bells, leadership.me(), config.policy.retention),
             keys,
@@ -104,6 +107,7 @@ impl App {
             reporter,
             inbound,
             tokens,
+            purger,
             leadership,
             store,
             condition,

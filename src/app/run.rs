@@ -106,6 +106,11 @@ impl App {
             inbound.run(&stop).await;
             "inbound"
         });
+        let (purger, stop) = (self.purger.clone(), self.stop.clone());
+        loops.spawn(async move {
+            purger.run(&stop).await;
+            "retention"
+        });
         let (tokens, clock, stop) = (self.tokens.clone(), self.clock.clone(), self.stop.clone());
         loops.spawn(async move {
             loop {

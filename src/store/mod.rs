@@ -240,7 +240,7 @@ impl Store {
         }
     }
 
-    /// Runs a look-up.
+    /// Runs a look-up. A document that can't be read is left out and logged: it must not hold up the others.
     ///
     /// # Errors
     /// [`StoreError`]
@@ -281,6 +281,24 @@ impl Store {
         Err(StoreError::Unavailable("a document is changed by too many at once".into()))
     }
 
+    /// Strips a batch of settled documents whose time has come to tombstones, and forgets a batch of tombstones settled
+    /// before `forget`. Answers how many documents changed: 0 when nothing is left to do.
+    ///
+    /// # Errors
+    /// [`StoreError`]; what was done stays done.
+    pub async fn purge(
+        &self,
+        collection: Collection,
+        now: UnixMillis,
+        forget: UnixMillis,
+        limit: usize,
+    ) -> Result<usize, StoreError> {
+        match self {
+            Self::Embedded(store) => store.purge(collection, now, forget, limit).await,
+            Self::Mongo(store) => store.purge(collection, now, forget, limit).await,
+        }
+    }
+
     /// Makes ready what must exist before the first write: indexes of MongoDB. The embedded store is ready once open.
     ///
     /// # Errors
@@ -306,4 +324,12 @@ impl Store {
             Self::Mongo(_) => "mongodb",
         }
     }
+}
+
+/// What could be read; the rest is kept where it is, and logged.
+fn readable<T>(found: impl IntoIterator<Item = Result<T, StoreError>>) -> Vec<T> {
+    let kept = found.into_iter().filter_map(|read| {
+        read.inspect_err(|e| tracing::error!(error = %e, "left out of a look-up; kept as it is")).ok()
+    });
+    kept.collect()
 }

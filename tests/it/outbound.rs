@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cast_ghl_provider::domain::message::{FailureCode, State};
+use cast_ghl_provider::domain::message::{FailureCode, Message, State};
 use cast_ghl_provider::fake::cast::CastFault;
 use cast_ghl_provider::fake::ghl::OutboundSms;
 use cast_ghl_provider::queue::Step;
@@ -26,6 +26,7 @@ pub fn cases() -> Cases<Place> {
         a_message_before_the_installation_is_held_and_sent_when_the_token_comes,
         a_message_without_an_installation_fails_after_the_wait_and_is_reported_when_a_token_comes,
         an_expired_message_is_not_sent,
+        a_settled_message_is_stripped_after_its_retention_and_still_answers_a_redelivery,
     ]
 }
 
@@ -254,6 +255,25 @@ async fn an_expired_message_is_not_sent(place: Place) {
     assert_eq!(w.message(&answer).await.progress.state, State::Expired);
     assert_eq!(w.told(&answer), Some(("failed".into(), Some("expired".into()))));
     assert_eq!(w.cast.taken_count(), 0);
+    w.end();
+}
+
+async fn a_settled_message_is_stripped_after_its_retention_and_still_answers_a_redelivery(place: Place) {
+    let w = World::connected(place).await;
+    let webhook = w.ghl.build_webhook(&OutboundSms::new(LOCATION, PHONE, "once for a long time"));
+    let answer = w.ghl.deliver(&webhook, &w.key).await;
+    let unreadable = w.ghl.post_signed(b"not json".to_vec(), &w.key).await;
+    assert_eq!(word(&unreadable), "dead_letter");
+    w.send_all().await;
+    let id = w.message(&answer).await.id;
+    assert_eq!(w.app.purger().step().await.unwrap(), 0, "nothing is old yet");
+    w.pass(Duration::from_secs(31 * 24 * 3600)).await;
+    assert_eq!(w.app.purger().step().await.unwrap(), 2);
+    assert!(w.app.store().get::<Message>(&id).await.unwrap().is_none(), "a tombstone reads as absent");
+    assert_eq!(word(&w.ghl.redeliver(&webhook, &w.key).await), "duplicate");
+    w.pass(Duration::from_secs(370 * 24 * 3600)).await;
+    assert_eq!(w.app.purger().step().await.unwrap(), 2);
+    assert_eq!(word(&w.ghl.redeliver(&webhook, &w.key).await), "accepted", "forgotten after REPLAY_MEMORY");
     w.end();
 }
 

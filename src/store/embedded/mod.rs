@@ -17,8 +17,10 @@ pub use lock::Lock;
 use self::thread::{Reader, Writer};
 use super::{
     Collection, Discovered, Discovery, Header, Inserted, Keys, Query, Record, Revision, Saved, StoreError, Stored,
+    readable,
 };
 use crate::domain::id::DocId;
+use crate::domain::time::UnixMillis;
 
 /// SQLite behind two threads; clones share them.
 #[derive(Debug, Clone)]
@@ -106,7 +108,24 @@ impl EmbeddedStore {
                 rows.collect::<rusqlite::Result<Vec<_>>>()
             })
             .await?;
-        rows.into_iter().map(RawDoc::decode).collect()
+        Ok(readable(rows.into_iter().map(RawDoc::decode)))
+    }
+
+    pub(super) async fn purge(
+        &self,
+        collection: Collection,
+        now: UnixMillis,
+        forget: UnixMillis,
+        limit: usize,
+    ) -> Result<usize, StoreError> {
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        self.writer
+            .run(move |db| {
+                let (strip, forgotten) = purge_sql(collection);
+                let stripped = db.prepare_cached(&strip)?.execute((Revision::fresh().0, now.0, limit))?;
+                Ok(stripped + db.prepare_cached(&forgotten)?.execute((forget.0, limit))?)
+            })
+            .await
     }
 
     pub(super) async fn discover(
@@ -130,6 +149,22 @@ impl EmbeddedStore {
 fn select<R: Record>(filter: &str) -> String {
     let table = R::COLLECTION.name();
     format!("SELECT id, rev, fixed, live FROM {table} WHERE fixed IS NOT NULL AND {filter} LIMIT ?")
+}
+
+/// A batch to tombstones, a batch of tombstones away.
+fn purge_sql(collection: Collection) -> (String, String) {
+    let table = collection.name();
+    let strip = format!(
+        "UPDATE {table} SET rev = ?, fixed = NULL, live = json_object('state', state, 'settled_at', settled_at),
+             accepted_at = NULL, replica = NULL, counter = NULL, location = NULL, lane = NULL, due_at = NULL,
+             claimed = 0, report_at = NULL, waits = NULL, strip_at = NULL
+         WHERE seq IN (SELECT seq FROM {table} WHERE strip_at <= ? ORDER BY strip_at LIMIT ?)"
+    );
+    let forget = format!(
+        "DELETE FROM {table} WHERE seq IN
+             (SELECT seq FROM {table} WHERE settled_at <= ? AND fixed IS NULL ORDER BY settled_at LIMIT ?)"
+    );
+    (strip, forget)
 }
 
 /// Walks the partial index of open rows: flat in the number of settled documents.

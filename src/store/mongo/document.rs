@@ -56,6 +56,27 @@ pub(super) fn stored<R: Record>(mut document: Document) -> Result<Stored<R>, Sto
     Ok(Stored { record, revision: Revision(revision) })
 }
 
+/// What [`strip`] and [`tombstone`] read.
+pub(super) fn mark_fields() -> Document {
+    doc! { "_id": 1, REVISION: 1, "k.state": 1, "k.settled_at": 1 }
+}
+
+/// Turns exactly this revision into a tombstone: `{_id, state, settled_at}` and nothing to find it by but its end.
+pub(super) fn strip(found: &Document, revision: Revision) -> Option<(Document, Document)> {
+    let k = found.get_document(KEYS).ok()?;
+    let (state, settled_at) = (k.get_str("state").unwrap_or_default(), k.get_i64("settled_at").ok()?);
+    let live = doc! { "state": state, "settled_at": settled_at };
+    let keys = doc! { "open": false, "claimed": false, "state": state, "settled_at": settled_at };
+    let filter = doc! { "_id": found.get("_id")?.clone(), REVISION: found.get_i64(REVISION).ok()? };
+    let update = doc! { "$set": { LIVE: live, KEYS: keys, REVISION: revision.0 }, "$unset": { FIXED: "" } };
+    Some((filter, update))
+}
+
+/// Exactly this document, while it is a tombstone.
+pub(super) fn tombstone(found: &Document) -> Document {
+    doc! { "_id": found.get("_id").cloned().unwrap_or(Bson::Null), FIXED: { "$exists": false } }
+}
+
 /// What [`header`] reads.
 pub(super) fn header_fields() -> Document {
     HEADER.into_iter().map(|key| (format!("{KEYS}.{key}"), 1.into())).collect()

@@ -11,6 +11,7 @@ use mongodb::options::IndexOptions;
 
 use super::super::{Collection, Query};
 use super::document::not_stripped;
+use crate::domain::time::UnixMillis;
 
 /// Order of acceptance, by keys that never change while a document is open.
 const ORDER: [&str; 3] = ["k.accepted_at", "k.replica", "k.counter"];
@@ -48,6 +49,16 @@ pub(super) fn of(query: Query) -> Option<Lookup> {
     }
     let filter = found_by.into_iter().chain(not_stripped()).collect();
     Some(Lookup { filter, sort, limit: i64::try_from(limit).unwrap_or(i64::MAX) })
+}
+
+/// Settled documents whose time to be stripped has come.
+pub(super) fn to_strip(now: UnixMillis) -> Document {
+    doc! { "k.strip_at": { "$lte": now.0 } }
+}
+
+/// Tombstones settled so long ago that nobody repeats them.
+pub(super) fn to_forget(before: UnixMillis) -> Document {
+    doc! { "k.settled_at": { "$lte": before.0 }, "fixed": { "$exists": false } }
 }
 
 /// What a poll walks through.

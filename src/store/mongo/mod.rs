@@ -17,9 +17,10 @@ use mongodb::bson::{Document, doc};
 
 use self::link::Link;
 use self::trouble::Trouble;
-use super::{Collection, Discovered, Header, Inserted, Query, Record, Revision, Saved, StoreError, Stored};
+use super::{Collection, Discovered, Header, Inserted, Query, Record, Revision, Saved, StoreError, Stored, readable};
 use crate::domain::id::DocId;
 use crate::domain::secret::Secret;
+use crate::domain::time::UnixMillis;
 
 /// Where the server is, and how long it may take; every limit belongs below `ACCEPT_TIMEOUT`.
 #[derive(Debug, Clone)]
@@ -128,7 +129,7 @@ impl MongoStore {
             Ok(documents)
         });
         let documents: Vec<Document> = found.await?;
-        documents.into_iter().map(document::stored).collect()
+        Ok(readable(documents.into_iter().map(document::stored)))
     }
 
     /// All that is open, read to the last page or not at all. The walk follows an index whose keys never change while a
@@ -143,11 +144,47 @@ impl MongoStore {
         let mut pages = self.0.pages(PAGE, walk);
         let mut headers: Vec<Header> = Vec::new();
         while let Some(page) = pages.next().await? {
-            for found in &page {
-                headers.push(document::header(found)?);
-            }
+            headers.extend(readable(page.iter().map(document::header)));
         }
         Ok(Discovered::Whole(headers))
+    }
+
+    pub(super) async fn purge(
+        &self,
+        collection: Collection,
+        now: UnixMillis,
+        forget: UnixMillis,
+        limit: usize,
+    ) -> Result<usize, StoreError> {
+        let mut changed = 0;
+        for found in self.some(collection, lookup::to_strip(now), limit).await? {
+            let Some((filter, update)) = document::strip(&found, Revision::fresh()) else { continue };
+            changed += usize::try_from(self.change(collection, filter, update).await?).unwrap_or(usize::MAX);
+        }
+        for found in self.some(collection, lookup::to_forget(forget), limit).await? {
+            let target = self.0.writing(collection).await?;
+            let filter = document::tombstone(&found);
+            let gone = self.0.run(async move { target.delete_one(filter).await }).await?;
+            changed += usize::try_from(gone.deleted_count).unwrap_or(usize::MAX);
+        }
+        Ok(changed)
+    }
+
+    /// The first documents of a filter, without their parts.
+    async fn some(&self, collection: Collection, filter: Document, limit: usize) -> Result<Vec<Document>, StoreError> {
+        let source = self.0.reading(collection).await?;
+        let max_time = self.0.operation();
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let found = self.0.run(async move {
+            let some = source.find(filter).projection(document::mark_fields()).limit(limit);
+            let mut cursor = some.max_time(max_time).await?;
+            let mut documents = Vec::new();
+            while cursor.advance().await? {
+                documents.push(cursor.deserialize_current()?);
+            }
+            Ok(documents)
+        });
+        Ok(found.await?)
     }
 
     /// One acknowledged update of one document; how many matched.
