@@ -16,7 +16,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
 use axum::routing::{get, post};
 
 pub use serve::{Listener, ServeError, serve};
@@ -68,8 +67,7 @@ pub fn router(parts: HttpParts) -> Router {
     let webhooks = Router::new()
         .route("/api/ghl/v1/webhook/messages", post(webhook::receive))
         .route("/api/ghl/v1/webhook", post(webhook::receive))
-        .layer(axum::middleware::from_fn_with_state(Arc::clone(&shared), layer::guard_webhook))
-        .layer(DefaultBodyLimit::max(WEBHOOK_LIMIT));
+        .layer(axum::middleware::from_fn_with_state(Arc::clone(&shared), layer::guard_webhook));
     let mut others = Router::new()
         .route("/", get(install::home))
         .route("/install", get(install::begin))
@@ -83,7 +81,7 @@ pub fn router(parts: HttpParts) -> Router {
         others = others.merge(inbound);
     }
     webhooks
-        .merge(others.layer(DefaultBodyLimit::max(BODY_LIMIT)))
+        .merge(others)
         .fallback(answer::not_found)
         .method_not_allowed_fallback(answer::wrong_method)
         .layer(axum::middleware::from_fn_with_state(Arc::clone(&shared), layer::every_request))
