@@ -1,0 +1,170 @@
+//! The story: install, twelve messages, a repeat, a forgery, a reply, and what became of them.
+//!
+//! Owns the order of events and the sentences about what the vendors send. Invariant: whatever goes wrong on the way, the
+//! table at the end is shown, so that it says where.
+
+use std::time::Duration;
+
+use super::answer::{Answers, Due};
+use super::browser;
+use super::live::Live;
+use super::script::{self, Line};
+use super::stage::Stage;
+use super::table;
+use super::tally::{self, Sent};
+use crate::fake::cast::PersonReply;
+use crate::fake::ghl::{DEFAULT_LOCATION, OutboundSms};
+use crate::signature::Scheme;
+
+/// GHL takes a status 5 s after its webhook, sometimes later (ghl contract §4). For messages signed with P-256 it is this
+/// long, so that the bridge's first report, after 5 s, comes too early and has to be repeated.
+const SLOW: Duration = Duration::from_secs(6);
+/// The bridge counts a call a moment after the fake has answered it.
+const SETTLE: Duration = Duration::from_secs(10);
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// Tells it; whether everything was as it should be.
+pub(super) async fn tell(live: &mut Live<'_>) -> bool {
+    let mut story = Story { live, sent: Vec::new(), answers: Answers::default() };
+    let played = story.play().await;
+    if let Err(e) = &played {
+        story.live.look();
+        story.live.stage.screen.rest();
+        story.live.say(&format!("WRONG: {e:#}."));
+    }
+    let settle = if played.is_ok() { SETTLE } else { Duration::ZERO };
+    let right = story.judge(settle).await && played.is_ok();
+    let screen = &story.live.stage.screen;
+    screen.block("");
+    screen.say(verdict(right));
+    right
+}
+
+fn verdict(right: bool) -> &'static str {
+    if right {
+        "Everything was as it should be."
+    } else {
+        "NOT everything was as it should be. RUST_LOG=info shows the bridge's own log on standard error."
+    }
+}
+
+struct Story<'a, 'b> {
+    live: &'a mut Live<'b>,
+    sent: Vec<Sent>,
+    answers: Answers,
+}
+
+impl Story<'_, '_> {
+    async fn play(&mut self) -> anyhow::Result<()> {
+        browser::install(self.live.stage).await?;
+        self.live.look();
+        self.live.say("Somebody opened /install, chose a sub-account on GHL's page and came back: connected.");
+        for line in script::lines() {
+            self.message(line).await;
+        }
+        self.repeat().await;
+        self.forge().await;
+        self.sms_taken().await?;
+        self.reply().await?;
+        self.statuses_told().await
+    }
+
+    async fn message(&mut self, line: Line) {
+        let Stage { ghl, keys, .. } = self.live.stage;
+        if line.scheme == Scheme::EcdsaP256Sha256 {
+            ghl.set_status_ready_after(SLOW);
+        }
+        let webhook = ghl.build_webhook(&OutboundSms::new(DEFAULT_LOCATION, &line.phone, &line.text));
+        self.live.watch.expect(&webhook.message_id, line.name(), &line.to, line.parts);
+        let answer = ghl.deliver(&webhook, keys.of(line.scheme)).await;
+        let said = self.answers.note(Due::Accepted, &answer);
+        let (noun, scheme) = (line.kind.noun(), script::scheme_name(line.scheme));
+        self.live.say(&format!("GHL sent a {noun}, its webhook signed with {scheme}; {said}."));
+        self.sent.push(Sent { line, webhook });
+        self.live.look();
+    }
+
+    /// The first message again, as after an answer that got lost.
+    async fn repeat(&mut self) {
+        let Some(Sent { line, webhook }) = self.sent.first() else { return };
+        let Stage { ghl, keys, .. } = self.live.stage;
+        let answer = ghl.redeliver(webhook, keys.of(line.scheme)).await;
+        let said = self.answers.note(Due::Duplicate, &answer);
+        self.live.say(&format!("GHL sent the first one again, as if the answer had been lost; {said}."));
+    }
+
+    /// A properly signed body of which one word was changed.
+    async fn forge(&mut self) {
+        let Stage { ghl, keys, .. } = self.live.stage;
+        let phone = script::lines().remove(0).phone;
+        let webhook = ghl.build_webhook(&OutboundSms::new(DEFAULT_LOCATION, &phone, script::TO_FORGE));
+        let key = keys.of(Scheme::Ed25519);
+        let signature = key.sign(&webhook.body);
+        let (from, to) = script::FORGED;
+        let forged = String::from_utf8_lossy(&webhook.body).replacen(from, to, 1).into_bytes();
+        let answer = ghl.post_webhook(forged, &[(key.scheme().header(), &signature)]).await;
+        let said = self.answers.note(Due::Refused, &answer);
+        self.live.say(&format!("Somebody changed an amount in a signed message; {said}."));
+    }
+
+    async fn sms_taken(&mut self) -> anyhow::Result<()> {
+        let wanted: usize = self.sent.iter().map(|sent| sent.line.parts).sum();
+        let progress = |stage: &Stage| format!("Cast has taken {} of {wanted} SMS.", stage.cast.taken_count());
+        self.live.wait("Cast to take every SMS", progress, |stage| stage.cast.taken_count() >= wanted).await
+    }
+
+    /// The first person answers; the gateway passes it on twice.
+    async fn reply(&mut self) -> anyhow::Result<()> {
+        let stage = self.live.stage;
+        let Some(Sent { line, .. }) = self.sent.first() else { return Ok(()) };
+        let reply = PersonReply {
+            from: line.to.clone(),
+            message: script::REPLY.to_owned(),
+            to: Some(super::stage::SENDER_ID.to_owned()),
+            id: Some("sim-1-000001".to_owned()),
+        };
+        for (said, due) in [
+            ("The first person answered and Cast's gateway passed it on", Due::ReplyAccepted),
+            ("The gateway passed the answer on once more", Due::ReplyRepeated),
+        ] {
+            let answer = stage.cast.reply(&stage.inbound_url(), &stage.inbound_key, &reply).await;
+            let answered = self.answers.note(due, &answer);
+            self.live.say(&format!("{said}; {answered}."));
+        }
+        let progress = |_: &Stage| "The reply is on its way to GHL.".to_owned();
+        self.live.wait("the reply to appear in GHL", progress, |stage| !stage.ghl.inbound().is_empty()).await
+    }
+
+    async fn statuses_told(&mut self) -> anyhow::Result<()> {
+        let wanted = self.sent.len();
+        self.live.say("Now the bridge tells GHL what became of each message: not before 5 s, GHL refuses it earlier.");
+        let progress =
+            |stage: &Stage| format!("GHL knows what became of {} of {wanted} messages.", stage.ghl.told_count());
+        self.live.wait("GHL to be told of every message", progress, |stage| stage.ghl.told_count() >= wanted).await
+    }
+
+    /// Shows the table once every row is right, or after `settle`; whether it is.
+    async fn judge(&mut self, settle: Duration) -> bool {
+        let stage = self.live.stage;
+        let screen = &stage.screen;
+        let began = stage.clock.mono();
+        loop {
+            let rows = match tally::rows(stage, &self.sent, &self.answers).await {
+                Ok(rows) => rows,
+                Err(e) => {
+                    screen.say(&format!("WRONG: the bridge can't be asked what it saw: {e:#}."));
+                    return false;
+                }
+            };
+            let late = stage.clock.mono().since(began) >= settle;
+            if table::all_right(&rows) || late {
+                self.live.look();
+                screen.rest();
+                screen.block(&table::render(&rows));
+                return table::all_right(&rows);
+            }
+            screen.progress("The bridge notes what it was answered.");
+            stage.clock.sleep(LOOK_EVERY).await;
+        }
+    }
+}

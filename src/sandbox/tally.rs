@@ -1,0 +1,181 @@
+//! What each side saw of the story: gathered from the fakes, `/metrics` and the store, and turned into the table's rows.
+//!
+//! Invariant: what is expected comes from the script alone, what was seen from the side that saw it.
+
+use super::answer::{Answers, Due};
+use super::script::{self, Kind, Line};
+use super::stage::{SENDER_ID, Stage};
+use super::table::Row;
+use crate::domain::message::Message;
+use crate::fake::cast::CastCall;
+use crate::fake::ghl::{ContactSeen, Direction, FakeGhl, GhlCall, InboundSeen, StatusSeen, Webhook};
+use crate::store::Unreadable;
+
+/// A line of the script, and the webhook it was sent by.
+pub(super) struct Sent {
+    pub(super) line: Line,
+    pub(super) webhook: Webhook,
+}
+
+/// The numbers of one story. Expected ones first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Planned {
+    messages: usize,
+    good: usize,
+    sms: usize,
+}
+
+impl Planned {
+    fn of(lines: &[Line]) -> Self {
+        let good = lines.iter().filter(|line| line.kind != Kind::BadNumber).count();
+        Self { messages: lines.len(), good, sms: lines.iter().map(|line| line.parts).sum() }
+    }
+}
+
+/// The table of the story.
+///
+/// # Errors
+/// The bridge does not say what it counts, or its store can't be read.
+pub(super) async fn rows(stage: &Stage, sent: &[Sent], answers: &Answers) -> anyhow::Result<Vec<Row>> {
+    let plan = Planned::of(&script::lines());
+    let mut rows = ghl_rows(&stage.ghl, &plan, sent, answers);
+    rows.extend(bridge_rows(stage, &plan, answers).await?);
+    rows.extend(cast_rows(stage, &plan, sent, answers));
+    Ok(rows)
+}
+
+fn ghl_rows(ghl: &FakeGhl, plan: &Planned, sent: &[Sent], answers: &Answers) -> Vec<Row> {
+    let row = |what, expected, seen| Row::exactly("GHL", what, expected, seen);
+    let shown = |of: fn(&Sent, &[StatusSeen]) -> bool| {
+        sent.iter().filter(|sent| of(sent, &ghl.statuses(&sent.webhook.message_id))).count()
+    };
+    let (inbound, contacts, calls) = (ghl.inbound(), ghl.contacts(), ghl.calls());
+    let placed = sent
+        .first()
+        .map_or(0, |first| inbound.iter().filter(|reply| is_in_place(reply, &first.line.phone, &contacts)).count());
+    vec![
+        row("messages sent and answered accepted", plan.messages, answers.right(Due::Accepted)),
+        row("sent again and answered duplicate", 1, answers.right(Due::Duplicate)),
+        row("forged and refused (401)", 1, answers.right(Due::Refused)),
+        row("messages shown as delivered", plan.good, shown(is_delivered)),
+        row("messages shown as failed, with the reason", plan.messages - plan.good, shown(is_failed)),
+        Row::any(
+            "GHL",
+            "status reports refused as too early (403)",
+            calls.iter().filter(|call| is_early(call)).count(),
+        ),
+        row("replies shown", 1, inbound.len()),
+        row("replies shown in the right conversation", 1, placed),
+        row("calls that break its contract", 0, ghl.breaches().len() + ghl.unexpected().len()),
+    ]
+}
+
+async fn bridge_rows(stage: &Stage, plan: &Planned, answers: &Answers) -> anyhow::Result<Vec<Row>> {
+    let row = |what, expected, seen| Row::exactly("Bridge", what, expected, seen);
+    let counts = stage.bridge.metrics().await?;
+    let (messages, unreadable) = (stage.bridge.count::<Message>().await?, stage.bridge.count::<Unreadable>().await?);
+    Ok(vec![
+        row("messages in its store", plan.messages, messages),
+        row("webhooks it could not read", 0, unreadable),
+        row("duplicates", 1, counts.of("webhooks", "duplicate")),
+        row("signatures that did not fit", 1, counts.of("signatures", "signature_invalid")),
+        row("messages accepted by Cast", plan.good, counts.of("messages_settled", "accepted")),
+        row(
+            "messages failed for their number",
+            plan.messages - plan.good,
+            counts.of("messages_settled", "invalid_phone"),
+        ),
+        row("statuses told", plan.messages, counts.of("reports", "told")),
+        row("replies posted", 1, counts.of("replies", "posted")),
+        row("answers other than the one due", 0, answers.wrong()),
+    ])
+}
+
+fn cast_rows(stage: &Stage, plan: &Planned, sent: &[Sent], answers: &Answers) -> Vec<Row> {
+    let row = |what, expected, seen| Row::exactly("Cast", what, expected, seen);
+    let (cast, taken) = (&stage.cast, stage.cast.taken());
+    let whole = sent.iter().filter(|sent| sent.line.parts > 0 && is_whole(&sent.line, &taken)).count();
+    vec![
+        row("calls", plan.sms, cast.calls().len()),
+        row("SMS taken", plan.sms, taken.len()),
+        row("messages whole, their parts in order", plan.good, whole),
+        row("calls that break its contract", 0, cast.breaches().len() + cast.unexpected().len()),
+        row("replies passed on and answered accepted", 1, answers.right(Due::ReplyAccepted)),
+        row("passed on again and answered duplicate", 1, answers.right(Due::ReplyRepeated)),
+    ]
+}
+
+/// Told once, and as it is.
+fn is_delivered(sent: &Sent, told: &[StatusSeen]) -> bool {
+    sent.line.kind != Kind::BadNumber && matches!(told, [only] if only.status == "delivered" && only.error.is_none())
+}
+
+/// Told once, with a sentence that names the trouble.
+fn is_failed(sent: &Sent, told: &[StatusSeen]) -> bool {
+    let says_why = |told: &StatusSeen| {
+        told.error.as_ref().is_some_and(|error| error.code == "invalid_phone" && error.message.contains("landline"))
+    };
+    sent.line.kind == Kind::BadNumber && matches!(told, [only] if only.status == "failed" && says_why(only))
+}
+
+fn is_early(call: &GhlCall) -> bool {
+    call.status == Some(403) && !call.breach && call.path.ends_with("/status")
+}
+
+/// The reply as the person wrote it, inbound, with the contact of the person's number.
+fn is_in_place(reply: &InboundSeen, phone: &str, contacts: &[ContactSeen]) -> bool {
+    let contact = contacts.iter().find(|contact| contact.phone == phone);
+    reply.direction == Direction::Inbound
+        && reply.message.as_deref() == Some(script::REPLY)
+        && contact.is_some_and(|contact| contact.id == reply.contact_id && contact.location_id == reply.location_id)
+}
+
+/// Every part taken once, in order, together the text; parts are cut at single spaces.
+fn is_whole(line: &Line, taken: &[CastCall]) -> bool {
+    let to_them = || taken.iter().filter(|call| call.to.as_deref() == Some(&line.to));
+    let texts: Vec<&str> = to_them().filter_map(|call| call.message.as_deref()).collect();
+    texts.len() == line.parts
+        && texts.join(" ") == line.text
+        && to_them().all(|call| call.sender_id.as_deref() == Some(SENDER_ID))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::time::UnixMillis;
+
+    fn part(line: &Line, text: &str) -> CastCall {
+        CastCall {
+            at: UnixMillis(0),
+            key: String::new(),
+            to: Some(line.to.clone()),
+            message: Some(text.to_owned()),
+            sender_id: Some(SENDER_ID.to_owned()),
+            idempotency_key: None,
+            status: Some(200),
+            taken: true,
+            message_id: None,
+            problem: None,
+            breach: false,
+        }
+    }
+
+    #[test]
+    fn a_message_is_whole_when_its_parts_came_once_and_in_order() {
+        let mut line = script::lines().remove(0);
+        (line.text, line.parts) = ("one two three".to_owned(), 2);
+        let (first, second) = (part(&line, "one two"), part(&line, "three"));
+        assert!(is_whole(&line, &[first.clone(), second.clone()]));
+        assert!(!is_whole(&line, &[second.clone(), first.clone()]), "out of order");
+        assert!(!is_whole(&line, std::slice::from_ref(&first)), "a part is missing");
+        assert!(!is_whole(&line, &[first.clone(), second.clone(), second.clone()]), "a part came twice");
+        let unsigned = CastCall { sender_id: None, ..second };
+        assert!(!is_whole(&line, &[first, unsigned]), "without its sender name");
+    }
+
+    #[test]
+    fn the_plan_counts_three_messages_of_each_kind() {
+        let plan = Planned::of(&script::lines());
+        assert_eq!(plan, Planned { messages: 12, good: 9, sms: 15 });
+    }
+}
