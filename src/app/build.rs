@@ -1,6 +1,5 @@
 //! From configuration to parts: every `new` of the product.
 
-use std::path::Path;
 use std::time::Duration;
 
 use super::{App, AppError, token_key};
@@ -98,6 +97,7 @@ impl App {
                 accept_timeout: config.http.accept_timeout,
                 provider_id: config.ghl.conversation_provider_id.clone(),
                 inbound_api_key: config.inbound_api_key.clone(),
+                callback_path: callback_path(config),
                 secure_cookies: config.http.base_url.scheme() == "https",
             },
         });
@@ -171,10 +171,16 @@ fn key_ring(seal: &SealConfig, store: &StoreConfig) -> Result<KeyRing, AppError>
     let made;
     let keys: Vec<(&str, &[u8])> = match (seal.keys.as_slice(), store) {
         ([], StoreConfig::Embedded { data_dir }) => {
-            made = token_key::read_or_make(Path::new(data_dir))?;
-            vec![(made.0.as_str(), made.1.as_slice())]
+            made = Some(token_key::read_or_make(data_dir)?);
+            made.iter().map(|(kid, key)| (kid.as_str(), key.as_slice())).collect()
         }
-        (keys, _) => keys.iter().map(|k| (k.kid.as_str(), k.expose().as_slice())).collect(),
+        (keys, StoreConfig::Embedded { data_dir }) => {
+            // What the store's own key sealed before still opens.
+            made = token_key::read(data_dir)?;
+            let own = made.iter().map(|(kid, key)| (kid.as_str(), key.as_slice()));
+            keys.iter().map(|k| (k.kid.as_str(), k.expose().as_slice())).chain(own).collect()
+        }
+        (keys, StoreConfig::Mongo { .. }) => keys.iter().map(|k| (k.kid.as_str(), k.expose().as_slice())).collect(),
     };
     KeyRing::new(keys).map_err(|e| AppError::TokenKey(e.to_string()))
 }
@@ -210,7 +216,8 @@ fn outbound_settings(config: &ServeConfig) -> OutboundSettings {
                 config::Attachments::Reject => compose::Attachments::Reject,
             },
         },
-        install_wait: config.ghl.install_wait,
+        // A message is held no longer than it may live.
+        install_wait: config.ghl.install_wait.min(config.policy.message_max_age),
     }
 }
 
@@ -220,6 +227,11 @@ fn inbound_settings(config: &ServeConfig) -> InboundSettings {
         default_location: config.policy.default_location_id.as_deref().and_then(|id| LocationId::parse(id).ok()),
         retention: config.policy.retention,
     }
+}
+
+/// The path of the redirect URI: the public address may have one of its own in front.
+fn callback_path(config: &ServeConfig) -> String {
+    format!("{}/oauth-callback", config.http.base_url.path().trim_end_matches('/'))
 }
 
 fn installer_settings(config: &ServeConfig) -> InstallerSettings {

@@ -19,8 +19,10 @@ use crate::store::StoreError;
 const CALLS_IN_FLIGHT: Duration = Duration::from_secs(35);
 /// A store that does not answer a look within this is lost for now.
 const REACH: Duration = Duration::from_secs(5);
+/// After everything was told to end, the loops get this long: a refresh under way takes 6 s at most.
+const LOOPS_END: Duration = Duration::from_secs(8);
 /// Tokens that fall due are looked for this often.
-const REFRESH_LOOK: Duration = Duration::from_secs(5);
+const REFRESH_LOOK: Duration = Duration::from_secs(1);
 
 /// The ports, bound.
 #[derive(Debug)]
@@ -76,7 +78,10 @@ impl App {
         // Both have limits of their own.
         let _ = tokio::join!(web, calls);
         self.stop.abort();
-        while loops.join_next().await.is_some() {}
+        let ended = async { while loops.join_next().await.is_some() {} };
+        if tokio::time::timeout(LOOPS_END, ended).await.is_err() {
+            tracing::warn!("a loop did not end in time; it is cut off");
+        }
         self.leadership.release().await;
         metrics_closed.cancel();
         drop(self.lock);

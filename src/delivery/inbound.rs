@@ -2,18 +2,18 @@
 //!
 //! Invariant: better twice than lost, and never guessed into a stranger's CRM. What follows a step is `domain::inbound`'s.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use futures_util::{TryStreamExt as _, stream};
+use futures_util::{StreamExt as _, stream};
 
 use super::LoopParts;
 use crate::client::Reached;
 use crate::client::ghl::{ApiRefusal, GhlError, InboundPost, InboundPosted, ProviderKind, Thread};
 use crate::domain::contact::ContactNote;
 use crate::domain::id::{CompanyId, DocId, LocationId};
-use crate::domain::inbound::{self, Reply, ReplyStep, Sender};
+use crate::domain::inbound::{self, Reply, ReplyProgress, ReplyState, ReplyStep, Sender};
 use crate::domain::installation::Installation;
 use crate::domain::message::DOCUMENT_VERSION;
 use crate::domain::phone::Phone;
@@ -69,21 +69,47 @@ impl InboundWorker {
         let now = self.0.parts.clock.now();
         let due = self.0.parts.store.find::<Reply>(Query::Due { now, limit: BATCH }).await?;
         // In order by sender: only the earliest open reply of a lane moves, and each lane once.
-        let mut lanes = HashSet::new();
+        let mut lanes: HashMap<String, Option<UnixMillis>> = HashMap::new();
         let mut heads = Vec::new();
+        let mut moved = 0;
         for stored in due {
             let lane = stored.record.lane();
-            if lanes.insert(lane.clone()) {
-                let first = self.0.parts.store.find::<Reply>(Query::OpenLane { lane, limit: 1 }).await?;
-                heads.extend(first.into_iter().filter(|s| s.record.progress.due_at <= now));
+            if !lanes.contains_key(&lane) {
+                let query = Query::OpenLane { lane: lane.clone(), limit: 1 };
+                let first = self.0.parts.store.find::<Reply>(query).await?.pop();
+                let waits = first.as_ref().map(|s| s.record.progress.due_at).filter(|at| *at > now);
+                lanes.insert(lane.clone(), waits);
+                heads.extend(first.filter(|_| waits.is_none()));
+            }
+            if let Some(until) = lanes.get(&lane).copied().flatten() {
+                self.wait_behind(&stored.record.id, until).await?;
+                moved += 1;
             }
         }
-        let moved = heads.len();
+        moved += heads.len();
         // Lanes move side by side: one slow answer holds up its own sender alone.
-        stream::iter(heads.into_iter().map(Ok))
-            .try_for_each_concurrent(AT_ONCE, |stored| async move { self.advance(&stored.record).await })
-            .await?;
+        // Each by itself: an error of one must not cut another's call off.
+        stream::iter(heads)
+            .for_each_concurrent(AT_ONCE, |stored| async move {
+                if let Err(e) = self.advance(&stored.record).await {
+                    tracing::warn!(inbound.id = %stored.record.id, error = %e, "a step could not be taken or noted");
+                }
+            })
+            .await;
         Ok(moved)
+    }
+
+    /// What stands behind a reply that waits is not due either: it would fill the batch, and nobody else would be read.
+    async fn wait_behind(&self, id: &DocId, until: UnixMillis) -> Result<(), StoreError> {
+        self.0
+            .parts
+            .store
+            .update::<Reply>(id, |r| {
+                let behind = r.progress.state == ReplyState::Received && r.progress.due_at < until;
+                behind.then(|| r.with(ReplyProgress { due_at: until, ..r.progress.clone() }))
+            })
+            .await?;
+        Ok(())
     }
 
     /// Moves replies until shutdown begins.
@@ -144,9 +170,7 @@ impl InboundWorker {
             })
             .collect();
         let default = match &self.0.settings.default_location {
-            Some(default) if senders.is_empty() && reply.accepted.location.is_none() => {
-                self.default_if_one_company(default).await?
-            }
+            Some(default) if reply.accepted.location.is_none() => self.default_if_one_company(default).await?,
             _ => None,
         };
         let now = self.0.parts.clock.now();
@@ -319,14 +343,15 @@ impl InboundWorker {
         let later = |why| ReplyStep::Later { wait: None, why };
         Ok(match error {
             CallError::Store(e) => return Err(e),
-            CallError::NotInstalled | CallError::WaitingForLeader | CallError::Grant(_) | CallError::Sealed(_) => {
-                ReplyStep::Later { wait: Some(NO_TOKEN_WAIT), why: "no usable token" }
-            }
-            CallError::Ghl(GhlError::NotStored) => ReplyStep::NotStored,
+            CallError::NotInstalled
+            | CallError::WaitingForLeader
+            | CallError::Grant(_)
+            | CallError::Sealed(_)
+            | CallError::Refresh(_) => ReplyStep::Later { wait: Some(NO_TOKEN_WAIT), why: "no usable token" },
+            // A 2xx that names no message, readable or not, was not stored.
+            CallError::Ghl(GhlError::NotStored | GhlError::Unreadable { .. }) => ReplyStep::NotStored,
             CallError::Ghl(GhlError::Transport { reached: Reached::No, .. }) => later("the CRM can't be reached"),
-            CallError::Ghl(GhlError::Transport { reached: Reached::Maybe, .. } | GhlError::Unreadable { .. }) => {
-                ReplyStep::Unknown
-            }
+            CallError::Ghl(GhlError::Transport { reached: Reached::Maybe, .. }) => ReplyStep::Unknown,
             CallError::Ghl(GhlError::Api(refusal)) => match refusal.status {
                 429 => {
                     let interval = refusal.limits.interval_ms.map(Duration::from_millis);
@@ -335,6 +360,7 @@ impl InboundWorker {
                     ReplyStep::Later { wait: Some(wait), why: "the CRM's rate limit" }
                 }
                 401 => ReplyStep::Later { wait: Some(NO_TOKEN_WAIT), why: "the token is refused" },
+                403 | 408 | 425 => later("the CRM does not allow it now"),
                 500.. => ReplyStep::Unknown,
                 status => ReplyStep::Refused(format!("the CRM refused it ({status})")),
             },

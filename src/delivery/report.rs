@@ -26,6 +26,8 @@ use crate::store::{Query, StoreError, Stored};
 const AT_ONCE: usize = 16;
 /// Reports read at once.
 const BATCH: usize = 64;
+/// A report whose result could not be written waits this long.
+const NOT_NOTED: Duration = Duration::from_secs(1);
 /// Reports become due with time alone: look this often.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
@@ -58,50 +60,54 @@ impl Reporter {
         Ok(due.len())
     }
 
-    /// Tells what is due until everything must end; after shutdown began, nothing new.
+    /// Tells what is due until shutdown begins; calls under way then end within the client's own time-out.
     pub async fn run(&self, stop: &Stop) {
-        loop {
+        while !stop.begun() {
             let rung = self.0.parts.bells.reports.rung();
-            if let Err(e) = self.dispatch().await {
-                tracing::warn!(error = %e, "due reports can't be read now");
+            let more = match self.dispatch(stop).await {
+                Ok(more) => more,
+                Err(e) => {
+                    tracing::warn!(error = %e, "due reports can't be read now");
+                    false
+                }
+            };
+            if more {
+                continue;
             }
             tokio::select! {
                 () = self.0.parts.clock.sleep(LOOK_EVERY) => {}
                 () = rung => self.0.parts.clock.sleep(LOOK_EVERY / 10).await,
-                () = stop.soft() => break,
+                () = stop.soft() => {}
             }
         }
-        // Calls under way end within the client's own time-out.
         tokio::select! {
             _ = self.0.slots.acquire_many(u32::try_from(AT_ONCE).unwrap_or(u32::MAX)) => {}
             () = stop.hard() => {}
         }
     }
 
-    async fn dispatch(&self) -> Result<(), StoreError> {
-        loop {
-            let due = self.due(BATCH).await?;
-            let mut started = false;
-            for stored in due {
-                let id = stored.record.id.clone();
-                if !self.busy().insert(id.clone()) {
-                    continue;
+    /// Starts one batch; `true` when there may be more at once.
+    async fn dispatch(&self, stop: &Stop) -> Result<bool, StoreError> {
+        let due = self.due(BATCH).await?;
+        let mut started = 0;
+        for stored in due {
+            let id = stored.record.id.clone();
+            if stop.begun() || !self.busy().insert(id.clone()) {
+                continue;
+            }
+            started += 1;
+            let busy = Busy(self.clone(), id);
+            let Ok(slot) = Arc::clone(&self.0.slots).acquire_owned().await else { return Ok(false) };
+            tokio::spawn(async move {
+                let _slot = slot;
+                if let Err(e) = busy.0.tell(&stored).await {
+                    tracing::warn!(error = %e, "a report could not be noted");
+                    // Still due, and still busy for a while: a store that can't be written must not be a hot loop.
+                    busy.0.0.parts.clock.sleep(NOT_NOTED).await;
                 }
-                started = true;
-                let Ok(slot) = Arc::clone(&self.0.slots).acquire_owned().await else { return Ok(()) };
-                let reporter = self.clone();
-                tokio::spawn(async move {
-                    let _slot = slot;
-                    let _busy = Busy(&reporter, id);
-                    if let Err(e) = reporter.tell(&stored).await {
-                        tracing::warn!(error = %e, "a report could not be noted");
-                    }
-                });
-            }
-            if !started {
-                return Ok(());
-            }
+            });
         }
+        Ok(started == BATCH)
     }
 
     async fn due(&self, limit: usize) -> Result<Vec<Stored<Message>>, StoreError> {
@@ -161,7 +167,7 @@ impl Reporter {
             .await;
         let reply = match answer {
             Err(CallError::Store(e)) => return Err(e),
-            answer => self.reply(answer, location.as_str()),
+            answer => self.reply(answer, location.as_str(), report.tries),
         };
         self.0.parts.metrics.report(word(&reply));
         let revision = report.revision;
@@ -199,7 +205,7 @@ impl Reporter {
         Ok(())
     }
 
-    fn reply(&self, answer: Result<(), CallError>, location: &str) -> ReportReply {
+    fn reply(&self, answer: Result<(), CallError>, location: &str, tries: u32) -> ReportReply {
         let refusal = match answer {
             Ok(()) => return ReportReply::Told,
             Err(CallError::Ghl(GhlError::Api(refusal))) => refusal,
@@ -209,6 +215,7 @@ impl Reporter {
             Err(CallError::Ghl(GhlError::Unreadable { .. } | GhlError::NotStored) | CallError::Store(_)) => {
                 return ReportReply::Trouble;
             }
+            Err(CallError::Refresh(_)) => return ReportReply::NoToken,
             Err(
                 CallError::NotInstalled
                 | CallError::WaitingForLeader
@@ -224,7 +231,7 @@ impl Reporter {
             404 => ReportReply::NotFound,
             429 => {
                 let interval = refusal.limits.interval_ms.map(Duration::from_millis);
-                let wait = retry::ghl_limited(refusal.retry_after.or(interval), 0);
+                let wait = retry::ghl_limited(refusal.retry_after.or(interval.filter(|_| tries < 2)), tries);
                 self.0.parts.pace.rest(location, self.0.parts.clock.now().after(wait));
                 tracing::warn!(location.id = location, "GHL limits this location");
                 ReportReply::Limited { retry_after: Some(wait) }
@@ -240,9 +247,9 @@ impl Reporter {
 }
 
 /// A report under way; leaves the set on every way out.
-struct Busy<'a>(&'a Reporter, DocId);
+struct Busy(Reporter, DocId);
 
-impl Drop for Busy<'_> {
+impl Drop for Busy {
     fn drop(&mut self) {
         self.0.busy().remove(&self.1);
     }

@@ -1,11 +1,13 @@
 //! Identifiers: what GHL calls things, and the `_id`s we derive from them.
 //!
 //! Invariant: a value of these types is safe as a document key, a URL segment after encoding, and a log field.
-//! Changing a format here is a migration (docs/architecture.md, "Decided once"). Pure: imports nothing of ours.
+//! Changing a format here is a migration (docs/architecture.md, "Decided once"). Pure: imports `phone` for its mask.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+
+use super::phone::mask;
 
 /// A GHL identifier that is not 1 to 64 of `[A-Za-z0-9_-]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -120,9 +122,13 @@ impl DocId {
     }
 }
 
+/// For logs: a contact's key shows its phone masked. Keys are written with [`DocId::as_str`].
 impl fmt::Display for DocId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        match self.0.strip_prefix("contact:").and_then(|rest| rest.split_once(':')) {
+            Some((location, phone)) => write!(f, "contact:{location}:{}", mask(phone)),
+            None => f.write_str(&self.0),
+        }
     }
 }
 
@@ -146,6 +152,13 @@ mod tests {
             assert_eq!(LocationId::parse(bad), Err(InvalidId), "{bad}");
         }
         assert!(LocationId::parse("GKAWb4yu7A4LSc0skQ6g").is_ok());
+    }
+
+    #[test]
+    fn a_contacts_key_is_shown_with_its_phone_masked() {
+        let id = DocId::contact(&LocationId::parse("L1").unwrap(), "+639171234567");
+        assert_eq!(id.as_str(), "contact:L1:+639171234567");
+        assert!(!id.to_string().contains("1234567"), "{id}");
     }
 
     #[test]

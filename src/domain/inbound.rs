@@ -217,7 +217,10 @@ pub fn after_step(reply: &Reply, step: ReplyStep, now: UnixMillis, retention: Du
             let wait = wait.unwrap_or_else(|| retry::report(p.tries, jitter));
             again(p, wait, why)
         }
-        ReplyStep::Unknown => again(p, UNKNOWN_POST_WAIT, "the CRM did not answer"),
+        ReplyStep::Unknown => {
+            let wait = UNKNOWN_POST_WAIT.max(retry::report(p.tries, jitter));
+            again(p, wait, "the CRM did not answer")
+        }
         ReplyStep::Refused(why) => settle(p, ReplyState::Dead, Some(&why), now, retention),
     }
 }
@@ -249,8 +252,8 @@ pub struct Sender {
 /// How far back an outbound message counts for routing a reply.
 pub const ROUTE_MEMORY: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// Where a reply belongs: explicit → the last location that messaged this phone, if all of the last seven days belong to one
-/// company → the default. `None`: kept as unrouted.
+/// Where a reply belongs: explicit → the last location that messaged this phone, however long ago, if all of the last seven
+/// days belong to one company → the default. `None`: kept as unrouted.
 #[must_use]
 pub fn route(
     explicit: Option<&LocationId>,
@@ -262,7 +265,7 @@ pub fn route(
         return Some(location.clone());
     }
     let recent: Vec<&Sender> = senders.iter().filter(|s| now.since(s.last_outbound_at) <= ROUTE_MEMORY).collect();
-    if let Some(last) = recent.iter().max_by_key(|s| s.last_outbound_at) {
+    if let Some(last) = senders.iter().max_by_key(|s| s.last_outbound_at) {
         let one_location = recent.iter().all(|s| s.location == last.location);
         let one_company = last.company.is_some() && recent.iter().all(|s| s.company == last.company);
         return (one_location || one_company).then(|| last.location.clone());
@@ -333,6 +336,13 @@ mod tests {
         assert_eq!(route(None, &senders, Some(&default), NOW), None);
         let old = [sender("A", Some("c"), 24 * 8), sender("B", Some("d"), 1)];
         assert_eq!(name(route(None, &old, None, NOW)), Some("B".into()));
+    }
+
+    #[test]
+    fn a_phone_nobody_messaged_within_a_week_belongs_to_the_last_who_did() {
+        let senders = [sender("A", Some("c"), 24 * 9), sender("B", Some("d"), 24 * 8)];
+        let default = LocationId::parse("D").unwrap();
+        assert_eq!(name(route(None, &senders, Some(&default), NOW)), Some("B".into()));
     }
 
     #[test]

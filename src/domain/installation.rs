@@ -102,6 +102,9 @@ pub struct Installation {
     /// Agency installs: every sub-account was approved.
     #[serde(default)]
     pub approve_all: bool,
+    /// Agency installs: the sub-accounts the installer chose.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub approved_locations: Vec<LocationId>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version_id: Option<String>,
 }
@@ -130,6 +133,7 @@ impl Installation {
             inbound_phone_refused: false,
             install_to_future: false,
             approve_all: false,
+            approved_locations: Vec::new(),
             version_id: None,
         }
     }

@@ -62,7 +62,7 @@ pub fn report(tries: u32, jitter: f64) -> Duration {
 #[must_use]
 pub fn ghl_limited(hint: Option<Duration>, tries: u32) -> Duration {
     match hint {
-        Some(hint) => hint.min(GHL_HINT_CAP),
+        Some(hint) => hint.clamp(Duration::from_secs(1), GHL_HINT_CAP),
         None if tries >= 2 => GHL_REST,
         None => GHL_INTERVAL,
     }

@@ -19,8 +19,8 @@ pub(super) async fn home() -> Response {
         "Cast SMS for your CRM",
         html! {
             p { "Sends the SMS of a sub-account through Cast.ph, reports what became of each, and puts replies back into the conversation." }
-            p { a.button href="/install" { "Connect a sub-account" } }
-            p.muted { a href="/health" { "Health" } }
+            p { a.button href="install" { "Connect a sub-account" } }
+            p.muted { a href="health" { "Health" } }
         },
     )
 }
@@ -31,7 +31,8 @@ pub(super) async fn begin(State(shared): State<Shared>) -> Response {
     // 302 and not axum's 303: some in-app browsers of agencies know no other.
     *response.status_mut() = StatusCode::FOUND;
     let secure = if shared.settings.secure_cookies { "; Secure" } else { "" };
-    let cookie = format!("{STATE_COOKIE}={state}; HttpOnly; SameSite=Lax; Path=/oauth-callback; Max-Age=600{secure}");
+    let path = &shared.settings.callback_path;
+    let cookie = format!("{STATE_COOKIE}={state}; HttpOnly; SameSite=Lax; Path={path}; Max-Age=600{secure}");
     if let Ok(cookie) = HeaderValue::from_str(&cookie) {
         response.headers_mut().insert(header::SET_COOKIE, cookie);
     }
@@ -132,7 +133,7 @@ fn failure(error: &InstallError) -> Response {
         InstallError::Unavailable(_) => {
             (StatusCode::BAD_GATEWAY, "Your CRM did not answer", "Nothing was connected. Wait a minute and try again:")
         }
-        InstallError::NotStored(_) => (
+        InstallError::NotStored(_) | InstallError::Interrupted => (
             StatusCode::SERVICE_UNAVAILABLE,
             "This could not be stored",
             "The connection was made but could not be kept. Wait a minute and connect again:",

@@ -23,6 +23,10 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 #[derive(Clone)]
 pub(super) struct RawBody(pub Bytes);
 
+/// The word a webhook's answer is counted under.
+#[derive(Clone)]
+pub(super) struct Counted(pub &'static str);
+
 /// Outermost: request id, span, the body of problems, `Connection: close` once shutdown began.
 pub(super) async fn every_request(State(shared): State<Shared>, request: Request, next: Next) -> Response {
     let id = request_id(&request);
@@ -65,10 +69,11 @@ pub(super) async fn every_request(State(shared): State<Shared>, request: Request
 /// Webhooks: what can't be taken now is 429, a panic included.
 pub(super) async fn guard_webhook(State(shared): State<Shared>, request: Request, next: Next) -> Response {
     let began = shared.clock.mono();
-    let (response, word) = guard(&shared, request, next, WEBHOOK_LIMIT, Problem::try_again).await;
-    if let Some(word) = word {
-        shared.metrics.webhook(word, shared.clock.mono().since(began));
-    }
+    let (mut response, early) = guard(&shared, request, next, WEBHOOK_LIMIT, Problem::try_again).await;
+    let told = response.extensions_mut().remove::<Counted>().map(|counted| counted.0);
+    // Neither early nor counted by the handler: the signature was refused.
+    let word = early.or(told).unwrap_or("refused");
+    shared.metrics.webhook(word, shared.clock.mono().since(began));
     response
 }
 

@@ -54,6 +54,8 @@ pub struct HttpSettings {
     pub provider_id: Option<String>,
     /// Absent: the gateway's endpoints do not exist.
     pub inbound_api_key: Option<Secret>,
+    /// The callback's path as the browser sees it.
+    pub callback_path: String,
     /// Cookies of an https page say so.
     pub secure_cookies: bool,
 }

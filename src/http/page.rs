@@ -39,9 +39,9 @@ pub(super) fn page(status: StatusCode, title: &str, content: Markup) -> Response
     response
 }
 
-/// The way back to the beginning.
+/// The way back to the beginning; relative, since the public address may have a path of its own.
 pub(super) fn again() -> Markup {
-    html! { p { a.button href="/install" { "Connect again" } } }
+    html! { p { a.button href="install" { "Connect again" } } }
 }
 
 /// What to click after connecting.

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::Shared;
 use super::answer::Problem;
-use super::layer::RawBody;
+use super::layer::{Counted, RawBody};
 use crate::domain::webhook::{Ignored, Read, read};
 use crate::queue::Answer;
 use crate::signature::{SignatureError, SignatureHeaders};
@@ -60,23 +60,22 @@ struct Taken {
 
 pub(super) async fn receive(State(shared): State<Shared>, verified: Verified) -> Response {
     let body = verified.0;
-    let began = shared.clock.mono();
-    let (word, response) = match read(&body, shared.settings.provider_id.as_deref()) {
+    let (word, mut response) = match read(&body, shared.settings.provider_id.as_deref()) {
         Read::Ignored(why) => {
             tracing::debug!(why = ignored_word(why), "webhook ignored");
             ("ignored", Json(Taken { status: "ignored", id: None }).into_response())
         }
-        Read::Message(intake) => answer(shared.enqueue.message(*intake).await, "accepted"),
+        Read::Message(intake) => answer(&shared, shared.enqueue.message(*intake).await, "accepted"),
         Read::Unreadable(why) => {
             tracing::warn!(why, "a signed webhook can't be read: kept raw");
-            answer(shared.enqueue.unreadable(&body, why).await, "dead_letter")
+            answer(&shared, shared.enqueue.unreadable(&body, why).await, "dead_letter")
         }
     };
-    shared.metrics.webhook(word, shared.clock.mono().since(began));
+    response.extensions_mut().insert(Counted(word));
     response
 }
 
-fn answer(stored: Result<Answer, StoreError>, new: &'static str) -> (&'static str, Response) {
+fn answer(shared: &Shared, stored: Result<Answer, StoreError>, new: &'static str) -> (&'static str, Response) {
     match stored {
         Ok(answer) => {
             let status = match answer.inserted {
@@ -88,6 +87,7 @@ fn answer(stored: Result<Answer, StoreError>, new: &'static str) -> (&'static st
         }
         Err(e) => {
             tracing::error!(error = %e, "a webhook could not be stored");
+            shared.condition.store(false);
             ("not_stored", Problem::try_again().into_response())
         }
     }

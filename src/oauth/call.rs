@@ -13,7 +13,7 @@ use crate::digest;
 use crate::domain::id::{DocId, LocationId};
 use crate::domain::installation::{Grant, Health, Installation};
 use crate::domain::secret::Secret;
-use crate::domain::time::UnixMillis;
+use crate::domain::time::{Mono, UnixMillis};
 use crate::leader::Leadership;
 use crate::lifecycle::Bells;
 use crate::seal::{KeyRing, SealError};
@@ -23,6 +23,8 @@ use crate::telemetry::Metrics;
 /// GHL's tokens live a day.
 const USUAL_LIFE: std::time::Duration = std::time::Duration::from_secs(86_399);
 
+/// After a fresh token was refused, the next refresh for a 401 waits this long.
+const COOL_DOWN: std::time::Duration = std::time::Duration::from_secs(300);
 /// Installations read at once.
 const PAGE: usize = 256;
 
@@ -43,7 +45,10 @@ pub enum CallError {
     Sealed(#[from] SealError),
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// GHL's own answer, to a refresh or to the call.
+    /// GHL's answer to a refresh: it says nothing about the call that needed the token.
+    #[error("the token could not be refreshed")]
+    Refresh(#[source] GhlError),
+    /// GHL's own answer to the call.
     #[error(transparent)]
     Ghl(#[from] GhlError),
 }
@@ -68,8 +73,12 @@ pub struct Tokens(pub(super) Arc<Inner>);
 #[derive(Debug)]
 pub(super) struct Inner {
     pub(super) parts: TokensParts,
-    /// One refresh at a time per installation.
+    /// One refresh at a time per installation, one exchange per code.
     flights: Mutex<HashMap<DocId, Arc<tokio::sync::Mutex<()>>>>,
+    /// Grants whose fresh token was refused, and until when another refresh would be no use.
+    pub(super) cooling: Mutex<HashMap<DocId, Mono>>,
+    /// When a refresh token was first sent without an answer, and how often it was sent since.
+    pub(super) unanswered: Mutex<HashMap<DocId, (Mono, usize)>>,
 }
 
 /// A token as lent, with what tells it from its successor.
@@ -82,7 +91,12 @@ impl Tokens {
     /// A keeper without any token in memory: each is opened when it is lent.
     #[must_use]
     pub fn new(parts: TokensParts) -> Self {
-        Self(Arc::new(Inner { parts, flights: Mutex::default() }))
+        Self(Arc::new(Inner {
+            parts,
+            flights: Mutex::default(),
+            cooling: Mutex::default(),
+            unanswered: Mutex::default(),
+        }))
     }
 
     /// The client tokens are lent to.
@@ -103,9 +117,13 @@ impl Tokens {
         let lent = self.lend(&id).await?;
         match call(lent.token.clone()).await {
             // "Not yet" comes as a 401, too: no token would mend that.
-            Err(GhlError::Api(refusal)) if refusal.status == 401 && !refusal.is_not_yet() => {
+            Err(GhlError::Api(refusal)) if refusal.status == 401 && !refusal.is_not_yet() && !self.cooling(&id) => {
                 let fresh = self.refresh(&id, &lent.hash).await?;
-                Ok(call(fresh.token).await?)
+                let again = call(fresh.token).await;
+                if matches!(&again, Err(GhlError::Api(refusal)) if refusal.status == 401 && !refusal.is_not_yet()) {
+                    self.cool(id);
+                }
+                Ok(again?)
             }
             answer => Ok(answer?),
         }
@@ -131,6 +149,19 @@ impl Tokens {
         let token = self.0.parts.ring.open(id, field::ACCESS, &grant.access)?;
         let hash = digest::sha256_hex(token.expose().as_bytes());
         Ok(Lent { token, hash })
+    }
+
+    fn cooling(&self, id: &DocId) -> bool {
+        let now = self.0.parts.clock.mono();
+        let mut cooling = self.0.cooling.lock().unwrap_or_else(PoisonError::into_inner);
+        cooling.retain(|_, until| *until > now);
+        cooling.contains_key(id)
+    }
+
+    /// A fresh token was refused: rotating the pair for every call would not help.
+    fn cool(&self, id: DocId) {
+        let until = self.0.parts.clock.mono().after(COOL_DOWN);
+        self.0.cooling.lock().unwrap_or_else(PoisonError::into_inner).insert(id, until);
     }
 
     pub(super) fn flight(&self, id: &DocId) -> Arc<tokio::sync::Mutex<()>> {

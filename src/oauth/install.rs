@@ -6,13 +6,15 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::task::JoinError;
+use tracing::Instrument as _;
 use url::Url;
 
 use super::call::Tokens;
 use crate::client::ghl::{GhlError, TokenReply, UserType};
 use crate::clock::Clock;
 use crate::digest;
-use crate::domain::id::{CompanyId, LocationId};
+use crate::domain::id::{CompanyId, DocId, LocationId};
 use crate::domain::installation::{GrantKind, Installation};
 use crate::domain::retry;
 use crate::domain::time::UnixMillis;
@@ -50,6 +52,9 @@ pub enum InstallError {
     /// An answer that names nobody.
     #[error("the CRM's answer names neither a location nor a company")]
     Incomplete,
+    /// The process ended meanwhile.
+    #[error("the exchange was interrupted")]
+    Interrupted,
     /// The tokens could not be stored.
     #[error("the tokens could not be stored")]
     NotStored(#[source] crate::store::StoreError),
@@ -95,8 +100,25 @@ impl Installer {
     ///
     /// # Errors
     /// [`InstallError`]
+    ///
+    /// # Panics
+    /// When the exchange does.
     pub async fn complete(&self, code: &str) -> Result<Connected, InstallError> {
+        let (installer, code) = (self.clone(), code.to_owned());
+        // A task of its own: a browser that leaves must not take the tokens of a spent code with it.
+        let exchange = tokio::spawn(async move { installer.exchange(&code).await }.in_current_span());
+        match exchange.await.map_err(JoinError::try_into_panic) {
+            Ok(result) => result,
+            Err(Ok(panic)) => std::panic::resume_unwind(panic),
+            Err(Err(_)) => Err(InstallError::Interrupted),
+        }
+    }
+
+    async fn exchange(&self, code: &str) -> Result<Connected, InstallError> {
         let key = digest::sha256_hex(code.as_bytes());
+        // A second callback waits for the first one's answer: browsers prefetch and reload.
+        let flight = self.tokens.flight(&DocId(key.clone()));
+        let _one = flight.lock().await;
         if let Some(connected) = self.remembered(&key) {
             return Ok(connected);
         }
@@ -130,10 +152,10 @@ impl Installer {
         let now = self.clock().now();
         let (id, connected, location) = match (kind, location, &company) {
             (GrantKind::Location, Some(location), _) => {
-                (crate::domain::id::DocId::location(&location), Connected::Location(location.clone()), Some(location))
+                (DocId::location(&location), Connected::Location(location.clone()), Some(location))
             }
             (GrantKind::Company, _, Some(company)) => {
-                (crate::domain::id::DocId::company(company), Connected::Company(company.clone()), None)
+                (DocId::company(company), Connected::Company(company.clone()), None)
             }
             _ => return Err(InstallError::Incomplete),
         };
@@ -142,7 +164,9 @@ impl Installer {
         let mut installation = Installation::new(kind, location, company, grant, now);
         installation.refresh_at = refresh_at;
         installation.install_to_future = reply.install_to_future_locations.unwrap_or(false);
-        installation.approve_all = reply.is_bulk_installation.unwrap_or(false);
+        installation.approve_all = reply.approve_all_locations.unwrap_or(false);
+        installation.approved_locations =
+            reply.approved_locations.iter().filter_map(|id| LocationId::parse(id).ok()).collect();
         Ok((installation, connected))
     }
 

@@ -2,21 +2,29 @@
 //!
 //! Invariant: the new pair is stored before it is used, by comparing the hash of the refresh token that was spent. A call that
 //! got no answer leaves the stored token as it is: GHL answers the same refresh token with the same new pair for 30 s, and
-//! the next need sends it again.
+//! it is sent again within that window.
 
+use std::sync::PoisonError;
 use std::time::Duration;
+
+use futures_util::{StreamExt as _, stream};
 
 use super::call::{CallError, Lent, Tokens, grant};
 use super::field;
 use crate::client::ghl::{GhlError, UserType};
 use crate::domain::id::DocId;
-use crate::domain::installation::{GrantKind, Health, Installation};
+use crate::domain::installation::{Grant, GrantKind, Health, Installation};
+use crate::domain::retry;
+use crate::domain::time::UnixMillis;
 use crate::store::{Query, StoreError};
 
+/// After a first sending without an answer the same refresh token is sent again then: GHL repeats its reply for 30 s.
+const SLOTS: [Duration; 4] =
+    [Duration::from_secs(1), Duration::from_secs(7), Duration::from_secs(14), Duration::from_secs(21)];
 /// A refresh that failed on GHL's side is tried again by the clock this much later.
 const RETRY_LATER: Duration = Duration::from_secs(60);
-/// A paused sub-account is asked again this often.
-const SUSPENDED_RETRY: Duration = Duration::from_secs(6 * 3600);
+/// A paused sub-account is asked again this often, however many calls wait for it: replies wait for the answer.
+const SUSPENDED_RETRY: Duration = Duration::from_secs(15 * 60);
 /// Renewals looked at in one step.
 const BATCH: usize = 16;
 
@@ -34,6 +42,12 @@ impl Tokens {
         }
         if parts.leadership.right().is_none() {
             return Err(CallError::WaitingForLeader);
+        }
+        let waits = stored.record.refresh_at.is_some_and(|at| at > parts.clock.now());
+        match stored.record.health {
+            Health::Reauthorize => return Err(CallError::Grant(Health::Reauthorize)),
+            Health::Suspended if waits => return Err(CallError::Grant(Health::Suspended)),
+            Health::Suspended | Health::Active => {}
         }
         let (Some(refresh), Some(hash)) = (&held.refresh, held.refresh_hash.clone()) else {
             self.mark(id, None, Health::Reauthorize).await?;
@@ -57,6 +71,7 @@ impl Tokens {
             Ok(reply) => reply,
             Err(e) => return Err(self.refused(id, &hash, e).await?),
         };
+        self.answered(id);
         let now = parts.clock.now();
         let mut fresh = self.sealed(id, &reply, now);
         if fresh.refresh.is_none() {
@@ -64,20 +79,7 @@ impl Tokens {
             fresh.refresh = Some(parts.ring.seal(id, field::REFRESH, &refresh));
             fresh.refresh_hash = Some(hash.clone());
         }
-        let refresh_at = Self::refresh_at(&fresh, now);
-        parts
-            .store
-            .update::<Installation>(id, |i| {
-                let spent = i.grant.as_ref().and_then(|g| g.refresh_hash.as_ref()) == Some(&hash);
-                spent.then(|| Installation {
-                    grant: Some(fresh.clone()),
-                    health: Health::Active,
-                    refresh_at,
-                    refresh_started: None,
-                    ..i.clone()
-                })
-            })
-            .await?;
+        self.store_pair(id, &hash, fresh, now).await;
         parts.metrics.refresh("renewed");
         tracing::info!(installation = %id, "token refreshed");
         // Whatever is stored now is the newest pair: ours, or one that beat it.
@@ -85,7 +87,47 @@ impl Tokens {
         self.open(id, grant(&stored.record)?)
     }
 
-    /// Renews what is due; answers how many were looked at.
+    /// Writes the new pair until it lands: the old one is spent, and nobody else has this one.
+    async fn store_pair(&self, id: &DocId, spent: &str, fresh: Grant, now: UnixMillis) {
+        let parts = &self.0.parts;
+        let refresh_at = Self::refresh_at(&fresh, now);
+        let mut tries = 0;
+        loop {
+            let written = parts.store.update::<Installation>(id, |i| {
+                let same = i.grant.as_ref().and_then(|g| g.refresh_hash.as_deref()) == Some(spent);
+                same.then(|| Installation {
+                    grant: Some(fresh.clone()),
+                    health: Health::Active,
+                    refresh_at,
+                    refresh_started: None,
+                    ..i.clone()
+                })
+            });
+            match written.await {
+                Ok(_) => return,
+                Err(e) => tracing::error!(installation = %id, error = %e, tries, "a new token pair is not stored yet"),
+            }
+            parts.clock.sleep(retry::store_write(tries)).await;
+            tries += 1;
+        }
+    }
+
+    fn answered(&self, id: &DocId) {
+        self.0.unanswered.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
+    }
+
+    /// When the same refresh token is sent again after no answer: the next free slot of the window in which GHL repeats its
+    /// reply; after it, the usual wait.
+    fn next_slot(&self, id: &DocId) -> Duration {
+        let now = self.0.parts.clock.mono();
+        let mut unanswered = self.0.unanswered.lock().unwrap_or_else(PoisonError::into_inner);
+        let (first, sent) = unanswered.entry(id.clone()).or_insert((now, 0));
+        let spent = now.since(*first);
+        *sent += 1;
+        SLOTS.into_iter().skip(*sent - 1).find(|slot| *slot > spent).map_or(RETRY_LATER, |slot| slot - spent)
+    }
+
+    /// Renews what is due, side by side; answers how many were looked at.
     ///
     /// # Errors
     /// [`StoreError`] when the store can't say what is due.
@@ -96,20 +138,22 @@ impl Tokens {
         }
         let now = parts.clock.now();
         let due = parts.store.find::<Installation>(Query::Due { now, limit: BATCH }).await?;
-        for stored in &due {
-            let Some(id) = stored.record.id() else { continue };
-            let spent = match grant(&stored.record).and_then(|g| self.open(&id, g)) {
-                Ok(lent) => lent.hash,
-                Err(e) => {
-                    self.postpone(&id, &e).await?;
-                    continue;
+        let count = due.len();
+        stream::iter(due)
+            .for_each_concurrent(BATCH, |stored| async move {
+                let Some(id) = stored.record.id() else { return };
+                let renewed = match grant(&stored.record).and_then(|g| self.open(&id, g)) {
+                    Ok(lent) => self.refresh(&id, &lent.hash).await.map(drop),
+                    Err(e) => Err(e),
+                };
+                if let Err(e) = renewed
+                    && let Err(e) = self.postpone(&id, &e).await
+                {
+                    tracing::warn!(installation = %id, error = %e, "a refresh could not be put off");
                 }
-            };
-            if let Err(e) = self.refresh(&id, &spent).await {
-                self.postpone(&id, &e).await?;
-            }
-        }
-        Ok(due.len())
+            })
+            .await;
+        Ok(count)
     }
 
     /// The due time moves, so that one bad grant is not asked in a hot loop.
@@ -119,16 +163,24 @@ impl Tokens {
         let now = parts.clock.now();
         let later = match why {
             CallError::Grant(Health::Reauthorize) => None,
-            CallError::Grant(_) => Some(now.after(SUSPENDED_RETRY)),
             _ => Some(now.after(RETRY_LATER)),
         };
         parts
             .store
             .update::<Installation>(id, |i| {
+                // A wait that was set meanwhile (suspended, renewed by somebody else) stands.
                 let due = i.refresh_at.is_some_and(|at| at <= now);
                 due.then(|| Installation { refresh_at: later, ..i.clone() })
             })
             .await?;
+        Ok(())
+    }
+
+    /// No answer, or none that decides: the clock sends the same token again, within GHL's window if it can.
+    async fn soon(&self, id: &DocId) -> Result<(), StoreError> {
+        let at = self.0.parts.clock.now().after(self.next_slot(id));
+        let sooner = |i: &Installation| Some(Installation { refresh_at: Some(at), ..i.clone() });
+        self.0.parts.store.update::<Installation>(id, sooner).await?;
         Ok(())
     }
 
@@ -140,7 +192,8 @@ impl Tokens {
             GhlError::Api(refusal) if refusal.is_invalid_grant() => Health::Reauthorize,
             GhlError::Api(_) | GhlError::Transport { .. } | GhlError::Unreadable { .. } | GhlError::NotStored => {
                 parts.metrics.refresh("failed");
-                return Ok(CallError::Ghl(error));
+                self.soon(id).await?;
+                return Ok(CallError::Refresh(error));
             }
         };
         parts.metrics.refresh(match health {
@@ -154,12 +207,18 @@ impl Tokens {
 
     /// Marks the grant, unless a newer pair is stored by now.
     async fn mark(&self, id: &DocId, spent: Option<&str>, health: Health) -> Result<(), StoreError> {
+        let retry = self.0.parts.clock.now().after(SUSPENDED_RETRY);
         self.0
             .parts
             .store
             .update::<Installation>(id, |i| {
                 let same = i.grant.as_ref().and_then(|g| g.refresh_hash.as_deref()) == spent;
-                (same && i.health != health).then(|| Installation { health, ..i.clone() })
+                let refresh_at = match health {
+                    Health::Active => i.refresh_at,
+                    Health::Suspended => Some(retry),
+                    Health::Reauthorize => None,
+                };
+                same.then(|| Installation { health, refresh_at, ..i.clone() })
             })
             .await?;
         Ok(())

@@ -143,11 +143,6 @@ impl Schedule {
         }
     }
 
-    /// A job that panicked or was lost on the way: forgotten until the next whole poll finds it.
-    pub fn forget(&mut self, id: &DocId) {
-        self.remove(id);
-    }
-
     /// Held jobs of a location may be looked at now.
     pub fn release(&mut self, location: &str, now: UnixMillis) {
         let heads: Vec<DocId> = self

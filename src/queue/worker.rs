@@ -110,6 +110,8 @@ struct Shared<H> {
 
 /// A poll of a store that others write to: at most this far apart (bridge §5).
 const POLL_EVERY: Duration = Duration::from_millis(500);
+/// The longest pause after a slow walk, or one that failed slowly.
+const POLL_GAP: Duration = Duration::from_secs(3);
 /// Rings of the own bell are answered by a poll no sooner than this after the last one.
 const POLL_APART: Duration = Duration::from_millis(20);
 
@@ -167,13 +169,12 @@ impl<H: Handler> Worker<H> {
                     }
                     let took = self.parts().clock.mono().since(now);
                     // A long walk over a big backlog may take a tenth of the time, not all of it.
-                    poll_at = self.parts().clock.mono().after(POLL_APART.max(took * 9));
+                    poll_at = self.parts().clock.mono().after((took * 9).clamp(POLL_APART, POLL_GAP));
                 }
                 wait = self.dispatch(right).map_or(POLL_EVERY, |w| w.min(POLL_EVERY));
             }
-            let until_poll = poll_at.since(self.parts().clock.mono());
             tokio::select! {
-                () = rung => self.parts().clock.sleep(until_poll.min(POLL_EVERY)).await,
+                () = rung => self.parts().clock.sleep(POLL_APART).await,
                 () = self.parts().clock.sleep(wait.max(Duration::from_millis(1))) => {}
                 () = self.0.stop.soft() => return,
             }
@@ -242,11 +243,16 @@ impl<H: Handler> Worker<H> {
         let found = parts.store.discover(crate::store::Collection::Messages, &mut seen).await?;
         let now = parts.clock.now();
         let Polled { held, doubts } = self.board().polled(seen, found, parts.bells.held.take(), now);
+        // One document that can't be read must not keep the others from being looked at.
         for location in held {
-            self.look_at_held(&location, now).await?;
+            if let Err(e) = self.look_at_held(&location, now).await {
+                tracing::warn!(location.id = location, error = %e, "held messages can't be looked at now");
+            }
         }
         for id in doubts {
-            self.look_at_doubt(&id, right).await?;
+            if let Err(e) = self.look_at_doubt(&id, right).await {
+                tracing::warn!(job.id = %id, error = %e, "a call in doubt can't be looked at now");
+            }
         }
         let (open, pause) = self.board().gauge(parts.clock.mono());
         parts.metrics.queue(open, pause.unwrap_or_default());

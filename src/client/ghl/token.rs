@@ -65,6 +65,8 @@ pub struct TokenReply {
     /// Locations the installer chose; empty when GHL names none.
     pub approved_locations: Vec<String>,
     pub install_to_future_locations: Option<bool>,
+    /// Every sub-account was approved, those to come included.
+    pub approve_all_locations: Option<bool>,
 }
 
 impl TokenReply {
@@ -83,6 +85,7 @@ impl TokenReply {
             scope: lenient::text(reply, &["scope"]),
             is_bulk_installation: lenient::flag(reply, &["isBulkInstallation", "is_bulk_installation"]),
             approved_locations: approved.into_iter().flatten().filter_map(lenient::as_id).collect(),
+            approve_all_locations: lenient::flag(reply, &["approveAllLocations", "approve_all_locations"]),
             install_to_future_locations: lenient::flag(
                 reply,
                 &["installToFutureLocations", "install_to_future_locations"],

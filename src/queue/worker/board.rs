@@ -105,12 +105,6 @@ impl Board {
         self.schedule.finished(id, after);
     }
 
-    /// A job lost on the way (a panic): found again by a whole poll.
-    pub(super) fn lost(&mut self, id: &DocId) {
-        self.schedule.forget(id);
-        self.seen = Discovery::default();
-    }
-
     pub(super) fn release(&mut self, location: &str, now: UnixMillis) {
         self.schedule.release(location, now);
     }
@@ -130,6 +124,6 @@ impl Board {
 
     /// Open jobs, and how long the key still waits.
     pub(super) fn gauge(&self, now: Mono) -> (usize, Option<Duration>) {
-        (self.schedule.len(), self.desk.trouble(now).map(|(_, wait)| wait))
+        (self.schedule.len(), self.desk.trouble(now).map(|(_, wait)| wait).filter(|wait| !wait.is_zero()))
     }
 }

@@ -16,6 +16,10 @@ use crate::domain::transition::{self, Claim, Recorded, Refused};
 use crate::pacing::Ticket;
 use crate::store::{Revision, Saved, StoreError, Stored};
 
+/// A document this release can't read keeps its lane, and is looked at again this rarely.
+const CORRUPT_PAUSE: Duration = Duration::from_secs(300);
+/// A claim whose acknowledgement was lost is looked for this often: if it landed it is no crash.
+const LOST_CLAIM_TRIES: u32 = 6;
 /// A store that does not answer is asked again by the same job no sooner than this.
 const STORE_PAUSE: Duration = Duration::from_secs(1);
 
@@ -27,7 +31,8 @@ impl<H: Handler> Worker<H> {
             Ok(after) => after,
             Err(e) => {
                 tracing::warn!(job.id = %id, error = %e, "the store did not answer; the message is looked at again");
-                After::Open(State::Queued, self.parts().clock.now().after(STORE_PAUSE))
+                let pause = if matches!(e, StoreError::Corrupt { .. }) { CORRUPT_PAUSE } else { STORE_PAUSE };
+                After::Open(State::Queued, self.parts().clock.now().after(pause))
             }
         };
         out.after = Some(after);
@@ -40,7 +45,13 @@ impl<H: Handler> Worker<H> {
             return Ok(doubt::after(&stored.record));
         }
         let claimed = match transition::claim(&stored.record, right.epoch, parts.clock.now(), &parts.rules) {
-            Ok(Claim::Go(p)) => parts.store.save(&stored, &stored.record.with(p)).await?,
+            Ok(Claim::Go(p)) => match parts.store.save(&stored, &stored.record.with(p)).await {
+                Ok(saved) => saved,
+                Err(e) => {
+                    self.unclaim_lost(&stored, right.epoch).await;
+                    return Err(e);
+                }
+            },
             Ok(Claim::Settled(p)) => {
                 return Ok(match parts.store.save(&stored, &stored.record.with(p)).await? {
                     Saved::Done(done) => self.settled(&done.record),
@@ -229,6 +240,21 @@ impl<H: Handler> Worker<H> {
         }
     }
 
+    /// A claim that may have landed unseen is given up: nobody died, so it must not count as a crash.
+    async fn unclaim_lost(&self, before: &Stored<Message>, epoch: Epoch) {
+        let crashes = before.record.progress.crashes + 1;
+        for tries in 0..LOST_CLAIM_TRIES {
+            let given_up = self.parts().store.update::<Message>(&before.record.id, |m| {
+                let ours = m.progress.crashes == crashes && m.progress.attempts == before.record.progress.attempts;
+                transition::unclaim(m, epoch).ok().filter(|_| ours).map(|p| m.with(p))
+            });
+            if given_up.await.is_ok() {
+                return;
+            }
+            self.parts().clock.sleep(retry::store_write(tries)).await;
+        }
+    }
+
     async fn put(
         &self,
         from: Stored<Message>,
@@ -308,7 +334,11 @@ impl<H: Handler> Drop for Out<'_, H> {
         }
         match self.after.take() {
             Some(after) => board.finished(self.id, after),
-            None => board.lost(self.id),
+            // A panic: the document says where it stands.
+            None => {
+                let soon = self.worker.parts().clock.now().after(STORE_PAUSE);
+                board.finished(self.id, After::Open(State::Queued, soon));
+            }
         }
     }
 }
