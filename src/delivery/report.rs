@@ -215,7 +215,9 @@ impl Reporter {
             Err(CallError::Ghl(GhlError::Unreadable { .. } | GhlError::NotStored) | CallError::Store(_)) => {
                 return ReportReply::Trouble;
             }
-            Err(CallError::Refresh(_)) => return ReportReply::NoToken,
+            // Refused, and not for an unpaid or dead grant: our own credentials, for a person to mend.
+            Err(CallError::Refresh(GhlError::Api(refusal))) if refusal.status < 500 => return ReportReply::NoToken,
+            Err(CallError::Refresh(_)) => return ReportReply::Trouble,
             Err(
                 CallError::NotInstalled
                 | CallError::WaitingForLeader

@@ -80,6 +80,9 @@ impl Tokens {
             fresh.refresh_hash = Some(hash.clone());
         }
         self.store_pair(id, &hash, fresh, now).await;
+        if let Some(location) = &stored.record.location {
+            parts.bells.token_stored(location.as_str());
+        }
         parts.metrics.refresh("renewed");
         tracing::info!(installation = %id, "token refreshed");
         // Whatever is stored now is the newest pair: ours, or one that beat it.

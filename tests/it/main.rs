@@ -7,9 +7,14 @@
 
 mod architecture;
 mod crash;
+mod inbound;
+mod install;
+mod outage;
 mod outbound;
+mod process;
 mod store_contract;
 mod support;
+mod webhook;
 
 use std::future::Future;
 use std::path::PathBuf;
@@ -66,7 +71,13 @@ fn main() -> ExitCode {
             case(store_contract::MongoPlace { uri, database: fresh_database() })
         }));
     }
-    for (area, cases) in [("outbound", outbound::cases()), ("crash", crash::cases())] {
+    for (area, cases) in [
+        ("webhook", webhook::cases()),
+        ("install", install::cases()),
+        ("outbound", outbound::cases()),
+        ("inbound", inbound::cases()),
+        ("crash", crash::cases()),
+    ] {
         for (name, case) in cases {
             let dir = scratch.dir();
             trials.push(trial(format!("embedded::{area}::{name}"), move || case(Place::Embedded(dir))));
@@ -80,6 +91,14 @@ fn main() -> ExitCode {
             case(Place::Mongo { uri: with_database(&uri, &fresh_database()) })
         }));
     }
+    for (name, case) in webhook::embedded_cases() {
+        let dir = scratch.dir();
+        trials.push(trial(format!("embedded::webhook::{name}"), move || case(Place::Embedded(dir))));
+    }
+    trials.extend(process::trials(|| scratch.dir(), &uri));
+    let outage = outage::a_webhook_is_answered_429_while_the_database_is_away_and_sent_when_it_is_back;
+    let name = "mongo::outage::a_webhook_is_answered_429_while_the_database_is_away_and_sent_when_it_is_back";
+    trials.push(Trial::ignorable_test(name, outage));
     let conclusion = libtest_mimic::run(&arguments, trials);
     match &mongo {
         Ok(server) => println!("stores: embedded and {} were tested\n", server.describe()),

@@ -9,7 +9,8 @@ use std::time::Duration;
 use cast_ghl_provider::app::App;
 use cast_ghl_provider::clock::{Clock, TestClock};
 use cast_ghl_provider::config::ServeConfig;
-use cast_ghl_provider::domain::id::DocId;
+use cast_ghl_provider::domain::id::{DocId, LocationId};
+use cast_ghl_provider::domain::installation::Installation;
 use cast_ghl_provider::domain::message::Message;
 use cast_ghl_provider::domain::time::UnixMillis;
 use cast_ghl_provider::fake::WebhookAnswer;
@@ -144,6 +145,11 @@ impl World {
         build(&self.vars, &self.clock).await
     }
 
+    /// Where this world keeps its documents.
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
     /// Steps leadership until this process leads: at once on the embedded store, after the take-over time on MongoDB.
     pub async fn lead(&mut self) {
         for _ in 0..40 {
@@ -168,6 +174,12 @@ impl World {
         }
     }
 
+    /// Jumps over a long time at once, as a machine that slept does, and beats afterwards.
+    pub async fn jump(&self, by: Duration) {
+        self.clock.advance(by);
+        self.app.leadership().step().await.expect("the store answers");
+    }
+
     /// Connects a location as an install begun in the marketplace does.
     pub async fn install(&self, location: &str) {
         let page = self.callback(&self.ghl.marketplace_code(Install::location(location, COMPANY))).await;
@@ -180,6 +192,26 @@ impl World {
 
     pub async fn get(&self, path: &str) -> reqwest::Response {
         self.http.get(format!("{}{path}", self.base)).send().await.expect("an answer")
+    }
+
+    /// Posts bytes to the bridge itself.
+    pub async fn post(
+        &self,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<reqwest::Body>,
+    ) -> reqwest::Response {
+        let mut request = self.http.post(format!("{}{path}", self.base)).body(body);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request.send().await.expect("an answer")
+    }
+
+    /// The stored installation of a location.
+    pub async fn installation(&self, location: &str) -> Option<Installation> {
+        let id = DocId::location(&LocationId::parse(location).expect("an id"));
+        self.app.store().get::<Installation>(&id).await.expect("the store answers").map(|stored| stored.record)
     }
 
     /// An SMS from the main location to the usual phone, answered by the bridge.
@@ -258,6 +290,11 @@ impl World {
         assert!(self.ghl.unexpected().is_empty(), "{:?}", self.ghl.unexpected());
         self.serving.close.cancel();
     }
+}
+
+/// A header of an answer; empty when it is not there.
+pub fn header(answer: &reqwest::Response, name: &str) -> String {
+    answer.headers().get(name).map(|v| v.to_str().expect("plain").to_owned()).unwrap_or_default()
 }
 
 /// The JSON of an answer.
