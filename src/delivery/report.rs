@@ -76,7 +76,10 @@ impl Reporter {
             }
             tokio::select! {
                 () = self.0.parts.clock.sleep(LOOK_EVERY) => {}
-                () = rung => self.0.parts.clock.sleep(LOOK_EVERY / 10).await,
+                () = async {
+                    rung.await;
+                    self.0.parts.clock.sleep(LOOK_EVERY / 10).await;
+                } => {}
                 () = stop.soft() => {}
             }
         }
@@ -88,11 +91,13 @@ impl Reporter {
 
     /// Starts one batch; `true` when there may be more at once.
     async fn dispatch(&self, stop: &Stop) -> Result<bool, StoreError> {
+        // Seen before the reports are read: one told meanwhile would be told again from a stale copy.
+        let under_way = self.busy().clone();
         let due = self.due(BATCH).await?;
         let mut started = 0;
         for stored in due {
             let id = stored.record.id.clone();
-            if stop.begun() || !self.busy().insert(id.clone()) {
+            if stop.begun() || under_way.contains(&id) || !self.busy().insert(id.clone()) {
                 continue;
             }
             started += 1;

@@ -125,6 +125,11 @@ fn failure(error: &InstallError) -> Response {
             "Your CRM refused the code",
             "It was used already or is too old. Nothing was connected; begin again:",
         ),
+        InstallError::AppRefused(_) => (
+            StatusCode::BAD_GATEWAY,
+            "Your CRM does not know this app",
+            "It refused the app's own credentials. Tell whoever runs Cast SMS for you, and connect again later:",
+        ),
         InstallError::Incomplete => (
             StatusCode::BAD_GATEWAY,
             "Your CRM's answer was incomplete",

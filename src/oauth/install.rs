@@ -46,6 +46,9 @@ pub enum InstallError {
     /// The code was refused: expired, used, or of another app.
     #[error("the CRM refused the code")]
     CodeRefused(#[source] GhlError),
+    /// The app's own id or secret was refused: for the operator to mend.
+    #[error("the CRM refused GHL_CLIENT_ID or GHL_CLIENT_SECRET")]
+    AppRefused(#[source] GhlError),
     /// No usable answer.
     #[error("the CRM did not answer")]
     Unavailable(#[source] GhlError),
@@ -126,6 +129,7 @@ impl Installer {
         let reply =
             parts.ghl.exchange_code(&parts.app, code, &self.settings.redirect_uri, UserType::Location).await.map_err(
                 |e| match &e {
+                    GhlError::Api(refusal) if refusal.status == 401 => InstallError::AppRefused(e),
                     GhlError::Api(refusal) if refusal.status / 100 == 4 && refusal.status != 429 => {
                         InstallError::CodeRefused(e)
                     }

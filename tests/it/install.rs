@@ -27,6 +27,7 @@ pub fn cases() -> Cases<Place> {
         a_state_that_is_not_this_browsers_is_400_and_leaves_the_code_unspent,
         an_error_and_a_missing_code_are_clear_pages_and_what_they_quote_is_escaped,
         a_spent_or_expired_code_is_400_and_a_crm_that_is_down_502_until_it_is_back,
+        an_app_the_crm_does_not_know_is_a_502_that_sends_the_installer_to_the_operator,
         a_reloaded_callback_shows_success_for_ten_minutes_and_exchanges_once,
         two_callbacks_at_once_exchange_the_code_once_and_both_show_success,
         a_browser_that_leaves_during_the_exchange_leaves_the_location_connected,
@@ -147,6 +148,14 @@ async fn a_spent_or_expired_code_is_400_and_a_crm_that_is_down_502_until_it_is_b
     page(w.callback(&expired).await, 400).await;
     assert_eq!(w.installation(OTHER).await, None);
     w.end();
+}
+
+async fn an_app_the_crm_does_not_know_is_a_502_that_sends_the_installer_to_the_operator(place: Place) {
+    let w = World::start(place, &[("GHL_CLIENT_SECRET", "rotated-long-ago")]).await;
+    let code = w.ghl.marketplace_code(Install::location(LOCATION, COMPANY));
+    let shown = page(w.callback(&code).await, 502).await;
+    assert!(shown.contains("own credentials"), "{shown}");
+    assert_eq!(w.installation(LOCATION).await, None);
 }
 
 async fn a_reloaded_callback_shows_success_for_ten_minutes_and_exchanges_once(place: Place) {
