@@ -203,6 +203,9 @@ pub enum Store {
     Mongo(MongoStore),
 }
 
+/// Races lost in a row before a writer begins to pause, and the longest pause.
+const POLITE_AFTER: usize = 3;
+const POLITE: Duration = Duration::from_millis(30);
 /// Writers that lose a race this often in a row are told the store is unavailable.
 const MAX_CONFLICTS: usize = 64;
 
@@ -271,7 +274,11 @@ impl Store {
         id: &DocId,
         decide: impl Fn(&R) -> Option<R> + Send,
     ) -> Result<Option<Stored<R>>, StoreError> {
-        for _ in 0..MAX_CONFLICTS {
+        for conflicts in 0..MAX_CONFLICTS {
+            if conflicts >= POLITE_AFTER {
+                // Many writers of one document: a random pause, or the slowest of them would lose every race.
+                tokio::time::sleep(POLITE.mul_f64(crate::random::unit())).await;
+            }
             let Some(stored) = self.get::<R>(id).await? else { return Ok(None) };
             let Some(next) = decide(&stored.record) else { return Ok(None) };
             if let Saved::Done(done) = self.save(&stored, &next).await? {
