@@ -153,6 +153,7 @@ pub fn reject(
 ) -> Result<Progress, Refused> {
     let p = claimed(message, epoch)?.clone();
     let sentence = partly_sent(&p).map_or(sentence.clone(), |partly| format!("{sentence} ({partly})"));
+    let sentence = or_earlier(&p, sentence);
     Ok(settle(message, p, State::Rejected, failed(code, sentence), now, rules))
 }
 
@@ -253,7 +254,7 @@ pub fn record(
     }
     Ok(match (outcome, p.state) {
         (Recorded::Rejected { reason }, State::Sending | State::InDoubt | State::Parked) => {
-            let sentence = of_part(&p, part, reason);
+            let sentence = or_earlier(&p, of_part(&p, part, reason));
             settle(message, p, State::Rejected, failed(FailureCode::CastRejected, sentence), now, rules)
         }
         (Recorded::NotSent, State::Sending | State::InDoubt) => Progress { state: State::Queued, due_at: now, ..p },
@@ -377,6 +378,15 @@ fn of_part(p: &Progress, part: usize, reason: &str) -> String {
         0 | 1 => reason.to_owned(),
         n => format!("Part {} of {n} was refused: {reason}", part + 1),
     }
+}
+
+/// Says so when an earlier try, repeated since (`UNKNOWN_SEND=resend`), may have arrived.
+fn or_earlier(p: &Progress, sentence: String) -> String {
+    if !in_doubt(p) {
+        return sentence;
+    }
+    let stop = if sentence.ends_with(['.', '!', '?', ')']) { "" } else { "." };
+    format!("{sentence}{stop} An earlier try may have arrived.")
 }
 
 /// "part 1 of 3 was sent, the rest was not", when some but not all parts were accepted.

@@ -257,3 +257,24 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn under_resend_a_refusal_says_that_an_earlier_try_may_have_arrived() {
+    let rules = resend();
+    let doubted = after(&sending(&message(), 1, 1, &rules), 1, &Recorded::Unknown, &rules);
+    let refused = Recorded::Rejected { reason: "blocked".into() };
+    let m = after(&sending(&doubted, 1, 2, &rules), 2, &refused, &rules);
+    assert_eq!(sentence(&m), "blocked. An earlier try may have arrived.");
+    let Ok(Claim::Go(p)) = claim(&doubted, E1, T0, &rules) else { panic!("claimable") };
+    let claimed = doubted.with(p);
+    let rejected = reject(&claimed, E1, FailureCode::OptedOut, "They replied STOP.".into(), T0, &rules).unwrap();
+    assert_eq!(sentence(&claimed.with(rejected)), "They replied STOP. An earlier try may have arrived.");
+}
+
+#[test]
+fn a_refusal_after_tries_that_never_left_says_nothing_of_an_earlier_one() {
+    let rules = resend();
+    let waiting = after(&sending(&message(), 1, 1, &rules), 1, &Recorded::NotSent, &rules);
+    let m = after(&sending(&waiting, 1, 2, &rules), 2, &Recorded::Rejected { reason: "blocked".into() }, &rules);
+    assert_eq!(sentence(&m), "blocked");
+}
