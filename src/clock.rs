@@ -84,6 +84,12 @@ impl TestClock {
         self.0.send_modify(|(wall, _)| *wall = now);
     }
 
+    /// How many sleep on this clock now.
+    #[must_use]
+    pub fn sleepers(&self) -> usize {
+        self.0.receiver_count()
+    }
+
     fn read(&self) -> (UnixMillis, Mono) {
         *self.0.borrow()
     }

@@ -175,23 +175,34 @@ impl Reporter {
             answer => self.reply(answer, location.as_str(), report.tries),
         };
         self.0.parts.metrics.report(word(&reply));
-        let revision = report.revision;
+        self.note(&message.id, report.revision, &reply).await;
+        Ok(())
+    }
+
+    /// Writes down what a call came to until it lands: GHL may have heard an older verdict last, and nobody else knows.
+    async fn note(&self, id: &DocId, revision: u32, reply: &ReportReply) {
+        let parts = &self.0.parts;
         let jitter = crate::random::unit();
-        let noted = self
-            .0
-            .parts
-            .store
-            .update::<Message>(&message.id, |m| {
-                let next = m.progress.report.as_ref()?.after_reply(revision, &reply, self.0.parts.clock.now(), jitter);
+        let mut tries = 0;
+        loop {
+            let noted = parts.store.update::<Message>(id, |m| {
+                let next = m.progress.report.as_ref()?.after_reply(revision, reply, parts.clock.now(), jitter);
                 let mut progress = m.progress.clone();
                 progress.report = Some(next);
                 Some(m.with(progress))
-            })
-            .await?;
-        if let Some(end) = noted.and_then(|s| s.record.progress.report.and_then(|r| r.given_up)) {
-            tracing::warn!(job.id = %message.id, ?end, "ghl.status: given up");
+            });
+            match noted.await {
+                Ok(noted) => {
+                    if let Some(end) = noted.and_then(|s| s.record.progress.report.and_then(|r| r.given_up)) {
+                        tracing::warn!(job.id = %id, ?end, "ghl.status: given up");
+                    }
+                    return;
+                }
+                Err(e) => tracing::warn!(job.id = %id, error = %e, tries, "what GHL was told could not be noted yet"),
+            }
+            parts.clock.sleep(retry::store_write(tries)).await;
+            tries += 1;
         }
-        Ok(())
     }
 
     /// Not its turn yet: the place it was given is written down, so that it is not read again before.
