@@ -137,7 +137,7 @@ impl<H: Handler> Worker<H> {
     pub async fn step(&self) -> Result<Step, StoreError> {
         let Some(right) = self.right() else { return Ok(Step::NotLeader) };
         self.poll(right).await?;
-        match self.pick() {
+        match self.pick(right) {
             Pick::Job(id, ticket) => {
                 self.work(&id, ticket, right).await;
                 Ok(Step::Worked(id))
@@ -161,7 +161,7 @@ impl<H: Handler> Worker<H> {
             self.parts().condition.worker_turned(now);
             let mut wait = POLL_EVERY;
             if let Some(right) = self.right() {
-                if now >= poll_at {
+                if now >= poll_at || !self.board().is_of(right.epoch) {
                     let polled = self.poll(right).await;
                     self.parts().condition.store(polled.is_ok());
                     if let Err(e) = polled {
@@ -197,7 +197,7 @@ impl<H: Handler> Worker<H> {
     /// Starts everything that may start now; answers how long until more may.
     fn dispatch(&self, right: Right) -> Option<Duration> {
         loop {
-            match self.pick() {
+            match self.pick(right) {
                 Pick::Job(id, ticket) => {
                     let worker = self.clone();
                     self.0.tracker.spawn(async move {
@@ -235,6 +235,11 @@ impl<H: Handler> Worker<H> {
         self.parts().leadership.holds(epoch)
     }
 
+    /// May something be begun for the outside? Not after shutdown began, though the right holds until the last outcome.
+    fn may_act(&self, epoch: Epoch) -> bool {
+        self.holds(epoch) && !self.0.stop.begun()
+    }
+
     /// Looks for news: new messages, released holds, calls nobody answers for.
     async fn poll(&self, right: Right) -> Result<(), StoreError> {
         let _one = self.0.polling.lock().await;
@@ -268,11 +273,14 @@ impl<H: Handler> Worker<H> {
         Ok(())
     }
 
-    fn pick(&self) -> Pick {
+    fn pick(&self, right: Right) -> Pick {
         let (mono, now) = (self.parts().clock.mono(), self.parts().clock.now());
         if self.0.stop.begun() {
             return Pick::Nothing(None);
         }
-        self.board().pick(mono, now)
+        self.board().pick(right.epoch, mono, now)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,8 @@
 //! What a crash leaves behind: each row of the crash table, through the real stores. To die is to drop everything and build
 //! anew on the same store; to freeze is to not be stepped while another replica is.
 
+mod landing;
+
 use std::time::Duration;
 
 use cast_ghl_provider::app::App;
@@ -16,7 +18,7 @@ use crate::support::world::{LOCATION, Place, World, word};
 use crate::{Cases, cases};
 
 pub fn cases() -> Cases<Place> {
-    cases![
+    let mut all: Cases<Place> = cases![
         after_the_insert_a_redelivery_is_a_duplicate_and_one_sms_goes_out,
         after_the_claim_it_is_claimed_again_and_sent_once,
         during_the_call_the_message_is_parked_and_never_sent_again,
@@ -24,7 +26,14 @@ pub fn cases() -> Cases<Place> {
         after_the_outcome_only_the_report_repeats,
         a_message_that_crashes_the_process_five_times_is_set_aside,
         an_unacknowledged_outcome_is_written_until_it_lands,
-    ]
+    ];
+    all.extend(landing::cases());
+    all
+}
+
+/// Cases that look into the embedded store's file.
+pub fn embedded_cases() -> Cases<Place> {
+    landing::embedded_cases()
 }
 
 /// Cases with two replicas: MongoDB alone.

@@ -91,9 +91,11 @@ fn main() -> ExitCode {
             case(Place::Mongo { uri: with_database(&uri, &fresh_database()) })
         }));
     }
-    for (name, case) in webhook::embedded_cases() {
-        let dir = scratch.dir();
-        trials.push(trial(format!("embedded::webhook::{name}"), move || case(Place::Embedded(dir))));
+    for (area, cases) in [("webhook", webhook::embedded_cases()), ("crash", crash::embedded_cases())] {
+        for (name, case) in cases {
+            let dir = scratch.dir();
+            trials.push(trial(format!("embedded::{area}::{name}"), move || case(Place::Embedded(dir))));
+        }
     }
     trials.extend(process::trials(|| scratch.dir(), &uri));
     let outage = outage::a_webhook_is_answered_429_while_the_database_is_away_and_sent_when_it_is_back;

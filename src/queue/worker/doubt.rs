@@ -16,7 +16,8 @@ impl<H: Handler> Worker<H> {
     pub(super) async fn look_at_doubt(&self, id: &DocId, right: Right) -> Result<(), StoreError> {
         let parts = self.parts();
         let Some(stored) = parts.store.get::<Message>(id).await? else {
-            self.board().set(id, After::Gone);
+            let missing = self.missing();
+            self.board().set(id, missing);
             return Ok(());
         };
         let p = &stored.record.progress;

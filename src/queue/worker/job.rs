@@ -3,6 +3,7 @@
 //! The order is the safety: claim → right → prepare → `sending` → right → call → outcome. Whatever ends early gives its
 //! token back; a message that provably never left is written back before anything waits.
 
+use std::future::Future;
 use std::time::Duration;
 
 use super::super::schedule::After;
@@ -22,11 +23,14 @@ const CORRUPT_PAUSE: Duration = Duration::from_secs(300);
 const LOST_CLAIM_TRIES: u32 = 6;
 /// A store that does not answer is asked again by the same job no sooner than this.
 const STORE_PAUSE: Duration = Duration::from_secs(1);
+/// A document that is not there is looked for this often before it is believed gone: a read may lag behind after another
+/// member became primary. With `retry::store_write` between, a bit more than a minute.
+const MISSING_TRIES: u32 = 20;
 
 impl<H: Handler> Worker<H> {
     /// Works on a message that was picked; returns ticket and job whatever happens, a panic included.
     pub(super) async fn work(&self, id: &DocId, ticket: Ticket, right: Right) {
-        let mut out = Out { worker: self, id, ticket: Some(ticket), after: None };
+        let mut out = Out { worker: self, id, epoch: right.epoch, ticket: Some(ticket), after: None };
         let after = match self.attempt(id, right, &mut out).await {
             Ok(after) => after,
             Err(e) => {
@@ -40,8 +44,8 @@ impl<H: Handler> Worker<H> {
 
     async fn attempt(&self, id: &DocId, right: Right, out: &mut Out<'_, H>) -> Result<After, StoreError> {
         let parts = self.parts();
-        let Some(stored) = parts.store.get::<Message>(id).await? else { return Ok(After::Gone) };
-        if !self.holds(right.epoch) {
+        let Some(stored) = parts.store.get::<Message>(id).await? else { return Ok(self.missing()) };
+        if !self.may_act(right.epoch) {
             return Ok(doubt::after(&stored.record));
         }
         let claimed = match transition::claim(&stored.record, right.epoch, parts.clock.now(), &parts.rules) {
@@ -63,7 +67,7 @@ impl<H: Handler> Worker<H> {
             Err(_) => return Ok(doubt::after(&stored.record)),
         };
         let Saved::Done(claimed) = claimed else { return Ok(doubt::after(&stored.record)) };
-        if !self.holds(right.epoch) {
+        if !self.may_act(right.epoch) {
             return self.unclaim(claimed, right.epoch).await;
         }
         let prepared = match parts.handler.prepare(&claimed.record, parts.clock.now()).await {
@@ -117,13 +121,14 @@ impl<H: Handler> Worker<H> {
                 return Ok(self.withdraw(id, &attempt, claimed.revision, sending.epoch).await);
             }
         };
-        let outcome = if self.holds(sending.epoch) {
+        let outcome = if self.may_act(sending.epoch) {
             let text = stored.record.progress.parts.get(part).map(|p| p.text.clone()).unwrap_or_default();
             let key = transition::idempotency_key(id, part, stored.record.progress.generation);
             let location = stored.record.accepted.intake.location.clone();
             let call = Call { location, phone: sending.phone, text, idempotency_key: key };
             self.call(id, call, out).await
         } else {
+            // The right lapsed, or the process is stopping: a call begun now could outlive the time it is waited for.
             SendOutcome::NotSent { why: NotSent::NotCalled, retry_after: None }
         };
         let recorded = match outcome {
@@ -146,7 +151,7 @@ impl<H: Handler> Worker<H> {
         let seen = parts.handler.send(call).await;
         let took = parts.clock.mono().since(began);
         let outcome = match out.ticket.take() {
-            Some(ticket) => self.board().done(ticket, seen, parts.clock.mono()),
+            Some(ticket) => self.board().done(out.epoch, ticket, seen, parts.clock.mono()),
             None => seen,
         };
         let word = word(&outcome);
@@ -168,42 +173,30 @@ impl<H: Handler> Worker<H> {
 
     /// Writes an outcome until it lands: for as long as the process lives, it is the only one that knows.
     async fn record(&self, id: &DocId, attempt: &AttemptId, outcome: &Recorded) -> After {
+        self.until_landed(id, "an outcome could not be recorded yet", || self.try_record(id, attempt, outcome)).await
+    }
+
+    async fn try_record(&self, id: &DocId, attempt: &AttemptId, outcome: &Recorded) -> Result<Try, StoreError> {
         let parts = self.parts();
-        let mut tries = 0;
-        loop {
-            let written = parts
-                .store
-                .update::<Message>(id, |m| {
-                    let now = parts.clock.now();
-                    transition::record(m, attempt, outcome, now, &parts.rules).ok().map(|p| m.with(p))
-                })
-                .await;
-            match written {
-                Ok(Some(done)) => return self.settled(&done.record),
-                Ok(None) => return self.now(id).await,
-                Err(e) => {
-                    tracing::warn!(job.id = %id, error = %e, tries, "an outcome could not be recorded yet");
-                }
-            }
-            parts.clock.sleep(retry::store_write(tries)).await;
-            tries += 1;
-        }
+        let Some(stored) = parts.store.get::<Message>(id).await? else { return Ok(Try::Missing) };
+        let message = &stored.record;
+        let next = match transition::record(message, attempt, outcome, parts.clock.now(), &parts.rules) {
+            Ok(p) => message.with(p),
+            // Its record was acknowledged: this read is older than that.
+            Err(Refused::UnknownAttempt) => return Ok(Try::Again),
+            Err(_) => return Ok(Try::Landed(doubt::after(message))),
+        };
+        Ok(match parts.store.save(&stored, &next).await? {
+            Saved::Done(done) => Try::Landed(self.settled(&done.record)),
+            Saved::Conflict => Try::Again,
+        })
     }
 
     /// An attempt whose record was not acknowledged: no call was made, and this is written until the record can't land
     /// any more, or is there and says `NotSent`.
     async fn withdraw(&self, id: &DocId, attempt: &AttemptId, before: Revision, epoch: Epoch) -> After {
-        let parts = self.parts();
-        let mut tries = 0;
-        loop {
-            match self.try_withdraw(id, attempt, before, epoch).await {
-                Ok(Some(after)) => return after,
-                Ok(None) => {}
-                Err(e) => tracing::warn!(job.id = %id, error = %e, tries, "an attempt could not be withdrawn yet"),
-            }
-            parts.clock.sleep(retry::store_write(tries)).await;
-            tries += 1;
-        }
+        let withdraw = || self.try_withdraw(id, attempt, before, epoch);
+        self.until_landed(id, "an attempt could not be withdrawn yet", withdraw).await
     }
 
     async fn try_withdraw(
@@ -212,24 +205,45 @@ impl<H: Handler> Worker<H> {
         attempt: &AttemptId,
         before: Revision,
         epoch: Epoch,
-    ) -> Result<Option<After>, StoreError> {
+    ) -> Result<Try, StoreError> {
         let parts = self.parts();
-        let Some(stored) = parts.store.get::<Message>(id).await? else { return Ok(Some(After::Gone)) };
+        let Some(stored) = parts.store.get::<Message>(id).await? else { return Ok(Try::Missing) };
         let message = &stored.record;
         let next = match transition::record(message, attempt, &Recorded::NotSent, parts.clock.now(), &parts.rules) {
             Ok(p) => p,
-            // Not there, and the revision it was filtered on is gone: it can't land any more.
-            Err(Refused::UnknownAttempt) if stored.revision != before => return Ok(Some(doubt::after(message))),
-            // Not there yet: a new revision shuts the door.
-            Err(Refused::UnknownAttempt) => match transition::unclaim(message, epoch) {
-                Ok(p) => p,
-                Err(_) => return Ok(Some(doubt::after(message))),
-            },
-            Err(_) => return Ok(Some(doubt::after(message))),
+            // Not there yet, or not seen yet: a save of this very version proves it the newest, and gives the document a
+            // revision the record can't land on.
+            Err(Refused::UnknownAttempt) if stored.revision == before => {
+                transition::unclaim(message, epoch).unwrap_or_else(|_| message.progress.clone())
+            }
+            Err(Refused::UnknownAttempt) => message.progress.clone(),
+            Err(_) => return Ok(Try::Landed(doubt::after(message))),
         };
-        match parts.store.save(&stored, &message.with(next)).await? {
-            Saved::Done(done) => Ok(Some(doubt::after(&done.record))),
-            Saved::Conflict => Ok(None),
+        Ok(match parts.store.save(&stored, &message.with(next)).await? {
+            Saved::Done(done) => Try::Landed(doubt::after(&done.record)),
+            Saved::Conflict => Try::Again,
+        })
+    }
+
+    /// Repeats a write until it landed. Only a document that stays missing ends it otherwise: somebody removed it.
+    async fn until_landed<F>(&self, id: &DocId, not_yet: &'static str, write: impl Fn() -> F + Send) -> After
+    where
+        F: Future<Output = Result<Try, StoreError>> + Send,
+    {
+        let (mut tries, mut missing) = (0, 0);
+        loop {
+            match write().await {
+                Ok(Try::Landed(after)) => return after,
+                Ok(Try::Again) => {}
+                Ok(Try::Missing) if self.parts().sole || missing == MISSING_TRIES => {
+                    tracing::error!(job.id = %id, "the message is gone from the store: what became of a try is not kept");
+                    return After::Gone;
+                }
+                Ok(Try::Missing) => missing += 1,
+                Err(e) => tracing::warn!(job.id = %id, error = %e, tries, "{not_yet}"),
+            }
+            self.parts().clock.sleep(retry::store_write(tries)).await;
+            tries += 1;
         }
     }
 
@@ -271,8 +285,18 @@ impl<H: Handler> Worker<H> {
     async fn now(&self, id: &DocId) -> After {
         match self.parts().store.get::<Message>(id).await {
             Ok(Some(stored)) => doubt::after(&stored.record),
-            Ok(None) => After::Gone,
+            Ok(None) => self.missing(),
             Err(_) => After::Open(State::Queued, self.parts().clock.now().after(STORE_PAUSE)),
+        }
+    }
+
+    /// A document that is open in our view and not in what was read: gone where every read is the newest; elsewhere it keeps
+    /// its lane until it is seen again, or a poll of everything open lacks it.
+    pub(super) fn missing(&self) -> After {
+        if self.parts().sole {
+            After::Gone
+        } else {
+            After::Open(State::Queued, self.parts().clock.now().after(STORE_PAUSE))
         }
     }
 
@@ -300,6 +324,15 @@ impl<H: Handler> Worker<H> {
     }
 }
 
+/// What one try at a write that must land came to.
+enum Try {
+    Landed(After),
+    /// Somebody else was faster, or the read lagged behind.
+    Again,
+    /// The document was not there.
+    Missing,
+}
+
 struct Sending {
     phone: crate::domain::phone::Phone,
     parts: Vec<crate::domain::message::PartRecord>,
@@ -318,10 +351,11 @@ impl<H: Handler> Drop for Mine<'_, H> {
     }
 }
 
-/// A job handed out, with its ticket; both are returned on every way out, a panic included.
+/// A job handed out in a term, with its ticket; both are returned on every way out, a panic included.
 struct Out<'a, H: Handler> {
     worker: &'a Worker<H>,
     id: &'a DocId,
+    epoch: Epoch,
     ticket: Option<Ticket>,
     after: Option<After>,
 }
@@ -330,14 +364,14 @@ impl<H: Handler> Drop for Out<'_, H> {
     fn drop(&mut self) {
         let mut board = self.worker.board();
         if let Some(ticket) = self.ticket.take() {
-            board.back(ticket);
+            board.back(self.epoch, ticket);
         }
         match self.after.take() {
-            Some(after) => board.finished(self.id, after),
+            Some(after) => board.finished(self.epoch, self.id, after),
             // A panic: the document says where it stands.
             None => {
                 let soon = self.worker.parts().clock.now().after(STORE_PAUSE);
-                board.finished(self.id, After::Open(State::Queued, soon));
+                board.finished(self.epoch, self.id, After::Open(State::Queued, soon));
             }
         }
     }

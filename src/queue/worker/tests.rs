@@ -1,0 +1,99 @@
+//! A worker over a real embedded store, with a handler whose call and timing are the test's.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::*;
+use crate::clock::TestClock;
+use crate::domain::id::GhlMessageId;
+use crate::domain::message::{AttemptResult, Intake, State};
+use crate::leader::Kind;
+use crate::lifecycle::Bell;
+use crate::store::EmbeddedStore;
+
+/// A directory of this test alone, gone with it.
+struct Dir(PathBuf);
+
+impl Dir {
+    fn new(name: &str) -> Self {
+        let dir = std::env::temp_dir().join(format!("cast-ghl-worker-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&dir);
+        Self(dir)
+    }
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Shutdown begins while a message is prepared.
+struct StopsWhilePreparing {
+    stop: Stop,
+    calls: Arc<AtomicUsize>,
+}
+
+impl Handler for StopsWhilePreparing {
+    async fn prepare(&self, _: &Message, _: UnixMillis) -> Result<Prepared, StoreError> {
+        self.stop.begin();
+        let part = PartRecord { text: "x".into(), segments: 1, accepted: false, gateway_id: None };
+        Ok(Prepared::Send { phone: Phone::parse("09171234567").expect("a mobile"), parts: vec![part] })
+    }
+
+    async fn send(&self, _: Call) -> SendOutcome {
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        SendOutcome::Accepted { gateway_id: None, parts: None }
+    }
+
+    async fn installed(&self, _: &LocationId) -> Result<bool, StoreError> {
+        Ok(true)
+    }
+}
+
+fn message() -> Message {
+    let intake = Intake {
+        location: LocationId::parse("L1").expect("an id"),
+        message_id: GhlMessageId::parse("m1").expect("an id"),
+        contact_id: None,
+        conversation_id: None,
+        phone: Some("09171234567".into()),
+        text: Some("x".into()),
+        attachments: Vec::new(),
+        user_id: None,
+    };
+    Message::accept(intake, UnixMillis(1_000), "replica", 1)
+}
+
+#[tokio::test]
+async fn a_message_claimed_when_shutdown_begins_is_not_called_and_waits_for_the_next_process() {
+    let dir = Dir::new("stop");
+    let store = Store::Embedded(EmbeddedStore::open(&dir.0).expect("a store"));
+    let (clock, metrics, stop) = (TestClock::at(UnixMillis(1_000)), Metrics::default(), Stop::default());
+    let time = Clock::Test(clock.clone());
+    let leadership = Leadership::new(Kind::Sole, store.clone(), time.clone(), metrics.clone(), Bell::default());
+    leadership.step().await.expect("it leads");
+    store.insert(&message()).await.expect("stored");
+    let calls = Arc::new(AtomicUsize::new(0));
+    let parts = WorkerParts {
+        store: store.clone(),
+        clock: time,
+        leadership,
+        handler: StopsWhilePreparing { stop: stop.clone(), calls: Arc::clone(&calls) },
+        rules: Rules::default(),
+        pace: Pace { per_second: 10, burst: 10 },
+        bells: Bells::default(),
+        condition: Condition::default(),
+        metrics,
+        sole: true,
+    };
+    let worker = Worker::new(parts, stop);
+    worker.step().await.expect("the bucket starts empty");
+    clock.advance(Duration::from_secs(1));
+    assert_eq!(worker.step().await.expect("the store answers"), Step::Worked(message().id));
+    assert_eq!(calls.load(Ordering::Relaxed), 0);
+    let left =
+        store.get::<Message>(&message().id).await.expect("the store answers").expect("a message").record.progress;
+    assert_eq!((left.state, left.crashes), (State::Queued, 0));
+    assert!(left.attempts.iter().all(|a| a.result == AttemptResult::NotSent));
+}
