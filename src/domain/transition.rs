@@ -17,6 +17,9 @@ pub const MAX_CRASHES: u32 = 5;
 /// What GHL is told when Cast did not confirm (bridge §3, fixed wording).
 pub const UNKNOWN_SENTENCE: &str = "Cast did not confirm this SMS; it may have arrived. Check before sending again.";
 
+/// What is added to a definite failure when an earlier try, repeated since, may have reached the phone.
+pub const EARLIER_SENTENCE: &str = "An earlier try may have arrived.";
+
 /// The operator's choices that decide transitions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rules {
@@ -386,7 +389,7 @@ fn or_earlier(p: &Progress, sentence: String) -> String {
         return sentence;
     }
     let stop = if sentence.ends_with(['.', '!', '?', ')']) { "" } else { "." };
-    format!("{sentence}{stop} An earlier try may have arrived.")
+    format!("{sentence}{stop} {EARLIER_SENTENCE}")
 }
 
 /// "part 1 of 3 was sent, the rest was not", when some but not all parts were accepted.
