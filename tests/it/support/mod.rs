@@ -1,4 +1,5 @@
-//! What the cases stand on: stores found on this machine, and a whole bridge between two fakes.
+//! What the cases stand on: stores found on this machine, a proxy with faults, and a whole bridge between two fakes.
 
 pub mod mongo;
+pub mod proxy;
 pub mod world;

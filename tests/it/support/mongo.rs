@@ -444,7 +444,7 @@ fn accepts(host: &str) -> bool {
 }
 
 /// `host:port` for each host of a `mongodb://` URI, without the user and password before them.
-fn hosts(uri: &str) -> Option<Vec<String>> {
+pub fn hosts(uri: &str) -> Option<Vec<String>> {
     let rest = uri.strip_prefix("mongodb://")?;
     let authority = rest.split(['/', '?']).next()?;
     let hosts = authority.rsplit('@').next()?.split(',');
@@ -453,6 +453,19 @@ fn hosts(uri: &str) -> Option<Vec<String>> {
         _ => format!("{host}:27017"),
     };
     Some(hosts.map(with_port).collect())
+}
+
+/// The URI with this `host:port` in place of its hosts, asked for alone; user, database and the other options stay.
+pub fn at_host(uri: &str, host: &str) -> String {
+    let (address, options) = uri.split_once('?').unwrap_or((uri, ""));
+    let (scheme, rest) = address.split_once("://").unwrap_or(("mongodb", address));
+    let (servers, database) = rest.split_once('/').unwrap_or((rest, ""));
+    let user = servers.rsplit_once('@').map(|(user, _)| format!("{user}@")).unwrap_or_default();
+    let elsewhere = ["replicaset=", "directconnection=", "loadbalanced="];
+    let kept = options.split('&').filter(|option| !option.is_empty());
+    let kept = kept.filter(|option| !elsewhere.iter().any(|name| option.to_ascii_lowercase().starts_with(name)));
+    let options: Vec<&str> = kept.chain(["directConnection=true"]).collect();
+    format!("{scheme}://{user}{host}/{database}?{}", options.join("&"))
 }
 
 /// The URI with its database replaced; `""` is none. The path is also the default of `authSource` (connection string
