@@ -2,29 +2,48 @@
 //!
 //! Invariant: [`Schedule::next`] hands out only the earliest open job of a lane, one job of a lane at a time, and takes turns
 //! among locations. It is a view: every decision is taken again on the document by `domain::transition`, so a stale header
-//! costs a look, never an SMS. Imports `domain` and the store's header alone.
+//! costs a look, never an SMS. Every operation on one job is flat in the number of jobs and of locations (benches/queue.rs).
+//! Imports `domain`, the store's header and the schedule's own lanes and turns alone.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+mod lane;
+mod turn;
 
+use std::collections::hash_map::RandomState;
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::hash::BuildHasher as _;
+use std::num::NonZeroU64;
+use std::sync::Arc;
+
+use self::lane::Lanes;
+use self::turn::Turns;
 use crate::domain::id::DocId;
 use crate::domain::message::State;
 use crate::domain::time::UnixMillis;
 use crate::store::{Discovered, Header};
 
-/// Place in a lane: what was ever claimed precedes what never was; then the order of discovery.
-type Place = (bool, u64);
+/// A job's number, in order of discovery; never given twice.
+type Number = NonZeroU64;
 
-#[derive(Debug, Clone)]
+/// Place in a lane and in a location: what was ever claimed precedes what never was; then the order of discovery.
+type Place = (bool, Number);
+
+#[derive(Debug)]
 struct Job {
-    location: String,
-    lane: String,
-    place: Place,
-    state: State,
+    id: Arc<str>,
+    location: Arc<str>,
+    /// The hash of its name: lanes that shared one would wait for each other, and nothing worse.
+    lane: u64,
     due_at: UnixMillis,
+    state: State,
     seat: Seat,
+    claimed: bool,
+    /// Held, and to be looked at all the same: its location was installed meanwhile.
+    released: bool,
+    /// The last whole poll that listed it.
+    listed: u32,
 }
 
-/// Where the head of a lane waits.
+/// Where a job waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Seat {
     /// Behind another job of its lane.
@@ -53,119 +72,100 @@ pub enum After {
 /// All open jobs, by lane and by turn.
 #[derive(Debug, Default)]
 pub struct Schedule {
-    jobs: HashMap<DocId, Job>,
-    lanes: HashMap<String, BTreeMap<Place, DocId>>,
-    ready: HashMap<String, BTreeMap<Place, DocId>>,
-    turns: VecDeque<String>,
+    jobs: HashMap<Number, Job>,
+    numbers: HashMap<Arc<str>, Number>,
+    lanes: Lanes,
+    turns: Turns,
     /// Messages put back to go before everything else.
-    first: VecDeque<DocId>,
-    timers: BTreeSet<(UnixMillis, DocId)>,
-    doubts: BTreeSet<DocId>,
-    /// Lanes with a job handed out.
-    out: HashSet<String>,
-    held: HashMap<String, usize>,
+    first: VecDeque<Number>,
+    timers: BTreeSet<(UnixMillis, Number)>,
+    doubts: BTreeSet<Number>,
+    lane_names: RandomState,
     numbered: u64,
+    polls: u32,
 }
 
 impl Schedule {
     /// Takes in a poll. A whole list also says what is not open any more.
     pub fn discover(&mut self, discovered: Discovered) {
-        let headers = match discovered {
-            Discovered::New(headers) => headers,
-            Discovered::Whole(headers) => {
-                let open: HashSet<&DocId> = headers.iter().map(|h| &h.id).collect();
-                let closed: Vec<DocId> = self
-                    .jobs
-                    .iter()
-                    .filter(|(id, job)| job.seat != Seat::Out && !open.contains(id))
-                    .map(|(id, _)| id.clone())
-                    .collect();
-                for id in closed {
-                    self.remove(&id);
-                }
-                headers
-            }
+        let (headers, whole) = match discovered {
+            Discovered::New(headers) => (headers, false),
+            Discovered::Whole(headers) => (headers, !self.jobs.is_empty()),
         };
+        self.polls = self.polls.wrapping_add(u32::from(whole));
         for header in headers {
             self.take_in(header);
+        }
+        if whole {
+            let closed = |job: &Job| job.seat != Seat::Out && job.listed != self.polls;
+            let closed: Vec<Number> = self.jobs.iter().filter(|(_, job)| closed(job)).map(|(n, _)| *n).collect();
+            for number in closed {
+                self.remove(number);
+            }
         }
     }
 
     /// The next job whose turn it is at `now`; it stays out until [`Schedule::finished`].
     pub fn next(&mut self, now: UnixMillis) -> Option<DocId> {
         self.ripen(now);
-        let location = self.whose_turn()?;
-        let queue = self.ready.get_mut(&location)?;
-        let (_, id) = queue.pop_first()?;
-        if queue.is_empty() {
-            self.ready.remove(&location);
-        } else {
-            self.turns.push_back(location);
-        }
-        if let Some(job) = self.jobs.get_mut(&id) {
-            job.seat = Seat::Out;
-            self.out.insert(job.lane.clone());
-        }
-        Some(id)
-    }
-
-    /// The location to serve: that of a message put back first, if it is ready at the head of it; else the next in turn.
-    fn whose_turn(&mut self) -> Option<String> {
-        while let Some(id) = self.first.pop_front() {
-            let location = self.jobs.get(&id).filter(|job| job.seat == Seat::Ready).map(|job| job.location.clone());
-            if let Some(location) = location
-                && let Some(at) = self.turns.iter().position(|l| *l == location)
-            {
-                self.turns.remove(at);
-                return Some(location);
-            }
-        }
-        self.turns.pop_front()
+        let number = self.put_back_first().or_else(|| self.turns.next())?;
+        let job = self.jobs.get_mut(&number)?;
+        job.seat = Seat::Out;
+        self.lanes.hand_out(job.lane, number);
+        Some(DocId(job.id.as_ref().to_owned()))
     }
 
     /// Puts back what [`Schedule::next`] handed out.
     pub fn finished(&mut self, id: &DocId, after: After) {
-        let Some(job) = self.jobs.get(id) else { return };
-        let lane = job.lane.clone();
+        let Some(&number) = self.numbers.get(id.as_str()) else { return };
+        let Some(job) = self.jobs.get_mut(&number) else { return };
+        let lane = job.lane;
+        if job.seat == Seat::Out {
+            job.seat = Seat::Behind;
+            self.lanes.put_back(lane, number);
+        }
         self.set(id, after);
         if matches!(after, After::First(_)) {
-            self.first.push_front(id.clone());
+            self.first.push_front(number);
         }
-        self.seat_head(&lane);
+        self.seat_head(lane);
     }
 
     /// Corrects what is known of a job that is not out.
     pub fn set(&mut self, id: &DocId, after: After) {
+        let Some(&number) = self.numbers.get(id.as_str()) else { return };
+        if self.jobs.get(&number).is_none_or(|job| job.seat == Seat::Out) {
+            return;
+        }
         match after {
-            After::Gone => self.remove(id),
-            After::Open(state, due_at) => self.update(id, state, due_at),
-            After::First(due_at) => self.update(id, State::Queued, due_at),
+            After::Gone => self.remove(number),
+            After::Open(state, due_at) => self.update(number, state, due_at),
+            After::First(due_at) => self.update(number, State::Queued, due_at),
         }
     }
 
     /// Held jobs of a location may be looked at now.
     pub fn release(&mut self, location: &str, now: UnixMillis) {
-        let heads: Vec<DocId> = self
-            .timers
-            .iter()
-            .filter(|(_, id)| self.jobs.get(id).is_some_and(|j| j.location == location && j.state == State::Held))
-            .map(|(_, id)| id.clone())
-            .collect();
-        for id in heads {
-            self.update(&id, State::Held, now);
+        for number in self.turns.release(location) {
+            self.unseat(number);
+            let Some(job) = self.jobs.get_mut(&number) else { continue };
+            (job.due_at, job.released) = (now, true);
+            let lane = job.lane;
+            self.seat_head(lane);
         }
     }
 
-    /// Locations that hold messages back.
+    /// Some of the locations that hold messages back, at most `most`: others with each call, until all had their turn.
     #[must_use]
-    pub fn held_locations(&self) -> Vec<String> {
-        self.held.keys().cloned().collect()
+    pub fn held_locations(&mut self, most: usize) -> Vec<String> {
+        self.turns.held_locations(most)
     }
 
     /// Heads of lanes nobody knows the outcome of.
     #[must_use]
     pub fn doubts(&self) -> Vec<DocId> {
-        self.doubts.iter().cloned().collect()
+        let jobs = self.doubts.iter().filter_map(|number| self.jobs.get(number));
+        jobs.map(|job| DocId(job.id.as_ref().to_owned())).collect()
     }
 
     /// When the next job becomes due; `None` when nothing waits for its time.
@@ -194,140 +194,124 @@ impl Schedule {
             return;
         };
         let due_at = UnixMillis(keys.due_at.unwrap_or_default());
-        if let Some(known) = self.jobs.get(&header.id) {
-            if known.seat != Seat::Out && (known.state, known.due_at) != (state, due_at) {
-                // Changed by somebody else, or released by us: a released hold stays released until it is looked at.
-                let released = known.state == State::Held && state == State::Held && known.due_at < due_at;
-                if !released {
-                    self.update(&header.id, state, due_at);
-                }
-            }
+        if let Some(&number) = self.numbers.get(header.id.as_str()) {
+            self.correct(number, state, due_at);
             return;
         }
-        self.numbered += 1;
-        let place = (!keys.claimed, self.numbered);
-        let job = Job { location, lane: lane.clone(), place, state, due_at, seat: Seat::Behind };
-        if state == State::Held {
-            *self.held.entry(job.location.clone()).or_default() += 1;
-        }
-        let jobs = self.lanes.entry(lane.clone()).or_default();
-        jobs.insert(place, header.id.clone());
+        let Some(number) = NonZeroU64::new(self.numbered + 1) else { return };
+        self.numbered = number.get();
+        let id: Arc<str> = header.id.0.into();
+        let lane = self.lane_names.hash_one(lane);
+        self.numbers.insert(Arc::clone(&id), number);
+        let location = self.turns.enter(&location);
+        let (claimed, listed) = (keys.claimed, self.polls);
+        let job = Job { id, location, lane, due_at, state, seat: Seat::Behind, claimed, released: false, listed };
+        let place = place(&job, number);
+        self.jobs.insert(number, job);
         // A job claimed before a take-over precedes the seated head, found earlier but never claimed.
-        let displaced =
-            jobs.values().nth(1).filter(|_| jobs.first_key_value().is_some_and(|(p, _)| *p == place)).cloned();
-        self.jobs.insert(header.id, job);
-        if let Some(displaced) = displaced {
-            self.unseat(&displaced);
+        if let Some(displaced) = self.lanes.enter(lane, place) {
+            self.unseat(displaced);
         }
-        self.seat_head(&lane);
+        self.seat_head(lane);
+    }
+
+    /// A poll lists a job that is known.
+    fn correct(&mut self, number: Number, state: State, due_at: UnixMillis) {
+        let Some(job) = self.jobs.get_mut(&number) else { return };
+        job.listed = self.polls;
+        // What is queued is due at once: if it waits, it is for a pause of ours. A released hold stays released until it is
+        // looked at.
+        let ours = job.state == state && (state == State::Queued || job.released);
+        if job.seat != Seat::Out && !ours && (job.state, job.due_at) != (state, due_at) {
+            self.update(number, state, due_at);
+        }
     }
 
     /// Sets what is known of a job and seats its lane anew.
-    fn update(&mut self, id: &DocId, state: State, due_at: UnixMillis) {
-        self.unseat(id);
-        let Some(job) = self.jobs.get_mut(id) else { return };
-        let was = std::mem::replace(&mut job.state, state);
-        job.due_at = due_at;
-        let (lane, location) = (job.lane.clone(), job.location.clone());
-        if was != State::Held && state == State::Held {
-            *self.held.entry(location).or_default() += 1;
-        } else if was == State::Held && state != State::Held {
-            self.unhold(&location);
-        }
-        self.seat_head(&lane);
+    fn update(&mut self, number: Number, state: State, due_at: UnixMillis) {
+        self.unseat(number);
+        let Some(job) = self.jobs.get_mut(&number) else { return };
+        (job.state, job.due_at, job.released) = (state, due_at, false);
+        let lane = job.lane;
+        self.seat_head(lane);
     }
 
-    fn remove(&mut self, id: &DocId) {
-        self.unseat(id);
-        let Some(job) = self.jobs.remove(id) else { return };
-        if job.state == State::Held {
-            self.unhold(&job.location);
-        }
-        if let Some(lane) = self.lanes.get_mut(&job.lane) {
-            lane.remove(&job.place);
-            if lane.is_empty() {
-                self.lanes.remove(&job.lane);
-            }
-        }
-        self.seat_head(&job.lane);
-    }
-
-    fn unhold(&mut self, location: &str) {
-        if let Some(count) = self.held.get_mut(location) {
-            *count -= 1;
-            if *count == 0 {
-                self.held.remove(location);
-            }
-        }
+    fn remove(&mut self, number: Number) {
+        self.unseat(number);
+        let Some(job) = self.jobs.remove(&number) else { return };
+        self.numbers.remove(&job.id);
+        self.turns.leave(&job.location);
+        self.lanes.leave(job.lane, place(&job, number));
+        self.seat_head(job.lane);
     }
 
     /// Seats the first job of a lane, unless one of the lane is out: one at a time.
-    fn seat_head(&mut self, lane: &str) {
-        if self.out.contains(lane) {
-            return;
-        }
-        let Some((_, id)) = self.lanes.get(lane).and_then(|jobs| jobs.first_key_value()) else { return };
-        let id = id.clone();
-        let Some(job) = self.jobs.get_mut(&id) else { return };
+    fn seat_head(&mut self, lane: u64) {
+        let Some(number) = self.lanes.may_go(lane) else { return };
+        let Some(job) = self.jobs.get_mut(&number) else { return };
         if job.seat != Seat::Behind {
             return;
         }
         match job.state {
             State::Sending | State::InDoubt => {
                 job.seat = Seat::Doubt;
-                self.doubts.insert(id);
+                self.doubts.insert(number);
             }
-            _ => {
+            state => {
                 job.seat = Seat::Timer;
-                self.timers.insert((job.due_at, id));
+                self.timers.insert((job.due_at, number));
+                if state == State::Held && !job.released {
+                    self.turns.hold(&job.location, number);
+                }
             }
         }
     }
 
     /// Moves what is due from the timers to its location's turn.
     fn ripen(&mut self, now: UnixMillis) {
-        while let Some((due, id)) = self.timers.first().cloned() {
+        while let Some(&(due, number)) = self.timers.first() {
             if due > now {
                 return;
             }
             self.timers.pop_first();
-            let Some(job) = self.jobs.get_mut(&id) else { continue };
+            let Some(job) = self.jobs.get_mut(&number) else { continue };
             job.seat = Seat::Ready;
-            let (location, place) = (job.location.clone(), job.place);
-            let queue = self.ready.entry(location.clone()).or_default();
-            if queue.is_empty() {
-                self.turns.push_back(location);
-            }
-            queue.insert(place, id);
+            self.turns.unhold(&job.location, number);
+            self.turns.ready(&job.location, place(job, number));
         }
     }
 
-    fn unseat(&mut self, id: &DocId) {
-        let Some(job) = self.jobs.get_mut(id) else { return };
-        let seat = std::mem::replace(&mut job.seat, Seat::Behind);
-        match seat {
-            Seat::Behind => {}
-            Seat::Out => {
-                self.out.remove(&job.lane);
-            }
-            Seat::Timer => {
-                self.timers.remove(&(job.due_at, id.clone()));
-            }
-            Seat::Doubt => {
-                self.doubts.remove(id);
-            }
-            Seat::Ready => {
-                let (location, place) = (job.location.clone(), job.place);
-                if let Some(queue) = self.ready.get_mut(&location) {
-                    queue.remove(&place);
-                    if queue.is_empty() {
-                        self.ready.remove(&location);
-                        self.turns.retain(|l| *l != location);
-                    }
-                }
+    /// The earliest message put back first that is ready, out of its location's turn.
+    fn put_back_first(&mut self) -> Option<Number> {
+        while let Some(number) = self.first.pop_front() {
+            if let Some(job) = self.jobs.get(&number).filter(|job| job.seat == Seat::Ready) {
+                self.turns.out_of_turn(&job.location, place(job, number));
+                return Some(number);
             }
         }
+        None
     }
+
+    /// Takes a job that is not out from where it waits.
+    fn unseat(&mut self, number: Number) {
+        let Some(job) = self.jobs.get_mut(&number) else { return };
+        match job.seat {
+            Seat::Behind | Seat::Out => return,
+            Seat::Timer => {
+                self.timers.remove(&(job.due_at, number));
+                self.turns.unhold(&job.location, number);
+            }
+            Seat::Doubt => {
+                self.doubts.remove(&number);
+            }
+            Seat::Ready => self.turns.not_ready(&job.location, place(job, number)),
+        }
+        job.seat = Seat::Behind;
+    }
+}
+
+fn place(job: &Job, number: Number) -> Place {
+    (!job.claimed, number)
 }
 
 #[cfg(test)]

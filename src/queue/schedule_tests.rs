@@ -1,3 +1,5 @@
+use std::collections::HashSet;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -57,7 +59,7 @@ fn a_held_head_blocks_its_lane_until_it_is_released_or_its_wait_ends() {
     let mut s = Schedule::default();
     s.discover(Discovered::New(vec![header("h", "L", "1", State::Held, 900, false), queued("b", "L", "1")]));
     assert_eq!(s.next(UnixMillis(0)), None);
-    assert_eq!(s.held_locations(), ["L"]);
+    assert_eq!(s.held_locations(8), ["L"]);
     s.release("L", UnixMillis(5));
     assert_eq!(s.next(UnixMillis(5)), Some(id("h")));
     s.finished(&id("h"), After::Open(State::Held, UnixMillis(900)));
@@ -91,6 +93,70 @@ fn a_whole_poll_forgets_what_is_not_open_any_more_but_not_what_is_out() {
     assert_eq!(s.len(), 2);
     s.finished(&out, After::Gone);
     assert_eq!(drain(&mut s, 0), ["c"]);
+}
+
+#[test]
+fn the_very_message_that_was_put_back_goes_first_even_after_an_earlier_one_of_its_location() {
+    let mut s = Schedule::default();
+    s.discover(Discovered::New(vec![
+        header("a", "A", "1", State::Queued, 5, false),
+        queued("b", "A", "2"),
+        queued("c", "C", "1"),
+    ]));
+    assert_eq!(s.next(UnixMillis(0)), Some(id("b")));
+    s.finished(&id("b"), After::First(UnixMillis(0)));
+    assert_eq!(drain(&mut s, 5), ["b", "c", "a"]);
+}
+
+#[test]
+fn a_lane_with_a_job_out_gives_no_other_even_when_an_earlier_one_is_found() {
+    let mut s = Schedule::default();
+    s.discover(Discovered::New(vec![queued("b", "L", "1"), queued("c", "L", "1")]));
+    assert_eq!(s.next(UnixMillis(0)), Some(id("b")));
+    s.discover(Discovered::New(vec![header("again", "L", "1", State::Queued, 0, true)]));
+    assert_eq!(s.next(UnixMillis(0)), None);
+    s.finished(&id("b"), After::Open(State::Queued, UnixMillis(0)));
+    assert_eq!(drain(&mut s, 0), ["again", "b", "c"]);
+}
+
+#[test]
+fn locations_that_hold_messages_are_looked_at_in_turn_and_not_again_once_released() {
+    let mut s = Schedule::default();
+    let held = |l: &str| header(l, l, "1", State::Held, 900, false);
+    s.discover(Discovered::New(["A", "B", "C"].map(held).into()));
+    assert_eq!(s.held_locations(2), ["A", "B"]);
+    assert_eq!(s.held_locations(2), ["C"]);
+    assert_eq!(s.held_locations(2), ["A", "B"]);
+    s.release("B", UnixMillis(5));
+    assert_eq!(s.held_locations(8), ["C"]);
+    assert_eq!(s.held_locations(8), ["A", "C"]);
+    assert_eq!(drain(&mut s, 5), ["B"]);
+    assert_eq!(drain(&mut s, 900), ["A", "C"]);
+    assert!(s.held_locations(8).is_empty());
+}
+
+#[test]
+fn a_poll_does_not_undo_a_release_but_a_look_that_holds_again_does() {
+    let mut s = Schedule::default();
+    let held = || header("h", "L", "1", State::Held, 900, false);
+    s.discover(Discovered::Whole(vec![held()]));
+    s.release("L", UnixMillis(5));
+    s.discover(Discovered::Whole(vec![held()]));
+    assert_eq!(s.next(UnixMillis(5)), Some(id("h")));
+    s.finished(&id("h"), After::Open(State::Held, UnixMillis(900)));
+    assert_eq!(s.held_locations(8), ["L"]);
+    assert_eq!(s.next(UnixMillis(899)), None);
+}
+
+#[test]
+fn a_pause_of_a_queued_message_outlives_the_polls_that_list_it() {
+    let mut s = Schedule::default();
+    s.discover(Discovered::Whole(vec![queued("a", "L", "1")]));
+    assert_eq!(s.next(UnixMillis(0)), Some(id("a")));
+    s.finished(&id("a"), After::Open(State::Queued, UnixMillis(300)));
+    s.discover(Discovered::Whole(vec![queued("a", "L", "1")]));
+    assert_eq!(s.next(UnixMillis(299)), None);
+    assert_eq!(s.next(UnixMillis(300)), Some(id("a")));
 }
 
 proptest! {

@@ -14,6 +14,8 @@ use crate::store::{Discovered, Discovery};
 
 /// Held messages are looked at again this often, for tokens stored by another replica.
 const HELD_LOOK: Duration = Duration::from_secs(2);
+/// Locations looked at then, each by a read: a poll must stay short however many hold something.
+const HELD_LOOKS: usize = 256;
 
 pub(super) enum Pick {
     Job(DocId, Ticket),
@@ -74,7 +76,7 @@ impl Board {
         let mut held = tokens;
         if now.since(self.held_looked_at) >= HELD_LOOK || now < self.held_looked_at {
             self.held_looked_at = now;
-            held.extend(self.schedule.held_locations());
+            held.extend(self.schedule.held_locations(HELD_LOOKS));
         }
         Polled { held, doubts: self.schedule.doubts() }
     }
