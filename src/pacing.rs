@@ -1,12 +1,15 @@
 //! How fast one Cast key may send: a token bucket, a bound on calls in flight, and the pauses of a sick or refused key.
 //!
 //! Invariant: whatever the answers, a key starts no call without a token, none beyond 32 in flight, and none during a pause.
-//! `now` is an argument: nothing here reads a clock, sleeps or draws random numbers. Imports `domain` alone.
+//! `now` is an argument: nothing here reads a clock, sleeps or draws random numbers. Imports `domain` and `digest` alone.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::digest;
 use crate::domain::outcome::{NotSent, SendOutcome};
 use crate::domain::retry;
+use crate::domain::secret::Secret;
 use crate::domain::time::Mono;
 
 /// Calls of one key under way at once: the full rate up to a second of Cast latency.
@@ -17,6 +20,25 @@ const SICK_AFTER: u32 = 3;
 const REFUSED_PROBE: Duration = Duration::from_secs(60);
 /// A 403 is about the message, not the key, when another message was accepted this recently.
 const RECENTLY_ACCEPTED: Duration = Duration::from_secs(60);
+
+/// Tells one gateway key from another and shows neither: locations with the same key share its desk.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct KeyName(Arc<str>);
+
+impl KeyName {
+    /// The name of a key: the beginning of its SHA-256.
+    #[must_use]
+    pub fn of(key: &Secret) -> Self {
+        let hash = digest::sha256_hex(key.expose().as_bytes());
+        Self(hash.get(..16).unwrap_or(&hash).into())
+    }
+}
+
+impl std::fmt::Display for KeyName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
 
 /// The gateway's limit, as configured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -16,6 +16,7 @@ use crate::domain::outcome::SendOutcome;
 use crate::domain::phone::Phone;
 use crate::domain::secret::Secret;
 use crate::domain::time::UnixMillis;
+use crate::pacing::KeyName;
 use crate::queue::{Call, Handler, Prepared};
 use crate::store::{Inserted, Store, StoreError};
 
@@ -35,6 +36,8 @@ pub struct Outbound {
     store: Store,
     cast: CastClient,
     clock: Clock,
+    /// The name of the operator's key, which pays for every location.
+    shared_key: KeyName,
     settings: Arc<OutboundSettings>,
 }
 
@@ -42,7 +45,7 @@ impl Outbound {
     /// A handler for one shared Cast key.
     #[must_use]
     pub fn new(store: Store, cast: CastClient, clock: Clock, settings: OutboundSettings) -> Self {
-        Self { store, cast, clock, settings: Arc::new(settings) }
+        Self { store, cast, clock, shared_key: KeyName::of(&settings.api_key), settings: Arc::new(settings) }
     }
 
     /// Remembers whose contact this phone is, for the reply.
@@ -114,7 +117,11 @@ impl Handler for Outbound {
                 gateway_id: None,
             })
             .collect();
-        Ok(Prepared::Send { phone, parts })
+        Ok(Prepared::Send { phone, parts, key: self.shared_key.clone() })
+    }
+
+    async fn key_of(&self, _: &LocationId) -> Result<KeyName, StoreError> {
+        Ok(self.shared_key.clone())
     }
 
     #[tracing::instrument(name = "cast.send", skip_all, fields(location.id = %call.location, phone.masked = call.phone.masked()))]

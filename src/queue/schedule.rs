@@ -1,9 +1,9 @@
 //! The leader's view of what is open: lanes in order, locations in turn. Pure: no store, no clock, no text.
 //!
 //! Invariant: [`Schedule::next`] hands out only the earliest open job of a lane, one job of a lane at a time, and takes turns
-//! among locations. It is a view: every decision is taken again on the document by `domain::transition`, so a stale header
+//! among the locations of a key. It is a view: every decision is taken again on the document by `domain::transition`, so a stale header
 //! costs a look, never an SMS. Every operation on one job is flat in the number of jobs and of locations (benches/queue.rs).
-//! Imports `domain`, the store's header and the schedule's own lanes and turns alone.
+//! Imports `domain`, names of keys, the store's header and the schedule's own lanes and turns alone.
 
 mod lane;
 mod turn;
@@ -19,6 +19,7 @@ use self::turn::Turns;
 use crate::domain::id::DocId;
 use crate::domain::message::State;
 use crate::domain::time::UnixMillis;
+use crate::pacing::KeyName;
 use crate::store::{Discovered, Header};
 
 /// A job's number, in order of discovery; never given twice.
@@ -105,10 +106,28 @@ impl Schedule {
         }
     }
 
-    /// The next job whose turn it is at `now`; it stays out until [`Schedule::finished`].
-    pub fn next(&mut self, now: UnixMillis) -> Option<DocId> {
+    /// Keys that have something to send at `now`.
+    #[must_use]
+    pub fn keys(&mut self, now: UnixMillis) -> Vec<KeyName> {
         self.ripen(now);
-        let number = self.put_back_first().or_else(|| self.turns.next())?;
+        self.turns.keys()
+    }
+
+    /// Locations that nothing is handed out for until [`Schedule::assign`] says which key pays.
+    #[must_use]
+    pub fn strangers(&self) -> Vec<String> {
+        self.turns.strangers().map(ToString::to_string).collect()
+    }
+
+    /// This key pays for a location's messages from now on.
+    pub fn assign(&mut self, location: &str, key: &KeyName) {
+        self.turns.assign(location, key);
+    }
+
+    /// The next job of this key whose turn it is at `now`; it stays out until [`Schedule::finished`].
+    pub fn next(&mut self, key: &KeyName, now: UnixMillis) -> Option<DocId> {
+        self.ripen(now);
+        let number = self.put_back_first(key).or_else(|| self.turns.next(key))?;
         let job = self.jobs.get_mut(&number)?;
         job.seat = Seat::Out;
         self.lanes.hand_out(job.lane, number);
@@ -176,14 +195,8 @@ impl Schedule {
 
     /// Open jobs known.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub fn open(&self) -> usize {
         self.jobs.len()
-    }
-
-    /// Whether nothing is open.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.jobs.is_empty()
     }
 
     fn take_in(&mut self, header: Header) {
@@ -281,15 +294,16 @@ impl Schedule {
         }
     }
 
-    /// The earliest message put back first that is ready, out of its location's turn.
-    fn put_back_first(&mut self) -> Option<Number> {
-        while let Some(number) = self.first.pop_front() {
-            if let Some(job) = self.jobs.get(&number).filter(|job| job.seat == Seat::Ready) {
-                self.turns.out_of_turn(&job.location, place(job, number));
-                return Some(number);
-            }
-        }
-        None
+    /// The earliest message of this key that was put back first and is ready, out of its location's turn.
+    fn put_back_first(&mut self, key: &KeyName) -> Option<Number> {
+        let (jobs, turns) = (&self.jobs, &self.turns);
+        // One that waits for its time again comes back by `finished`.
+        self.first.retain(|number| jobs.get(number).is_some_and(|job| job.seat == Seat::Ready));
+        let at = self.first.iter().position(|n| jobs.get(n).is_some_and(|job| turns.pays(key, &job.location)))?;
+        let number = self.first.remove(at)?;
+        let job = self.jobs.get(&number)?;
+        self.turns.out_of_turn(&job.location, place(job, number));
+        Some(number)
     }
 
     /// Takes a job that is not out from where it waits.

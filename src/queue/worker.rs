@@ -26,7 +26,7 @@ use crate::domain::time::{Mono, UnixMillis};
 use crate::domain::transition::Rules;
 use crate::leader::Leadership;
 use crate::lifecycle::{Bells, Condition, Stop};
-use crate::pacing::Pace;
+use crate::pacing::{KeyName, Pace};
 use crate::store::{Store, StoreError};
 use crate::telemetry::Metrics;
 
@@ -38,6 +38,9 @@ pub trait Handler: Send + Sync + 'static {
     /// Makes the call. Never sleeps, never retries.
     fn send(&self, call: Call) -> impl Future<Output = SendOutcome> + Send;
 
+    /// Which of the gateway's keys pays for a location's messages now.
+    fn key_of(&self, location: &LocationId) -> impl Future<Output = Result<KeyName, StoreError>> + Send;
+
     /// Whether messages held for this location may be looked at again.
     fn installed(&self, location: &LocationId) -> impl Future<Output = Result<bool, StoreError>> + Send;
 }
@@ -45,8 +48,8 @@ pub trait Handler: Send + Sync + 'static {
 /// What a message came to before it is sent.
 #[derive(Debug, Clone)]
 pub enum Prepared {
-    /// To this phone, in these parts (stored ones win).
-    Send { phone: Phone, parts: Vec<PartRecord> },
+    /// To this phone, in these parts (stored ones win), paid for by this key.
+    Send { phone: Phone, parts: Vec<PartRecord>, key: KeyName },
     /// Not before an installation, at the latest until then.
     Hold { until: UnixMillis },
     /// Never.
@@ -57,6 +60,8 @@ pub enum Prepared {
 #[derive(Clone)]
 pub struct Call {
     pub location: LocationId,
+    /// The key the call was paced for.
+    pub key: KeyName,
     pub phone: Phone,
     pub text: String,
     pub idempotency_key: String,
@@ -119,7 +124,7 @@ impl<H: Handler> Worker<H> {
     /// A worker that has seen nothing yet.
     #[must_use]
     pub fn new(parts: WorkerParts<H>, stop: Stop) -> Self {
-        let board = Board::new(parts.pace, parts.clock.mono());
+        let board = Board::new(parts.pace);
         Self(Arc::new(Shared {
             parts,
             board: Mutex::new(board),
@@ -138,8 +143,8 @@ impl<H: Handler> Worker<H> {
         let Some(right) = self.right() else { return Ok(Step::NotLeader) };
         self.poll(right).await?;
         match self.pick(right) {
-            Pick::Job(id, ticket) => {
-                self.work(&id, ticket, right).await;
+            Pick::Job(id, pass) => {
+                self.work(&id, pass, right).await;
                 Ok(Step::Worked(id))
             }
             Pick::Nothing(wait) => Ok(Step::Idle(wait)),
@@ -198,10 +203,10 @@ impl<H: Handler> Worker<H> {
     fn dispatch(&self, right: Right) -> Option<Duration> {
         loop {
             match self.pick(right) {
-                Pick::Job(id, ticket) => {
+                Pick::Job(id, pass) => {
                     let worker = self.clone();
                     self.0.tracker.spawn(async move {
-                        worker.work(&id, ticket, right).await;
+                        worker.work(&id, pass, right).await;
                         worker.parts().bells.messages.ring();
                     });
                 }
@@ -244,10 +249,15 @@ impl<H: Handler> Worker<H> {
     async fn poll(&self, right: Right) -> Result<(), StoreError> {
         let _one = self.0.polling.lock().await;
         let parts = self.parts();
-        let mut seen = self.board().begin_term(right.epoch, parts.pace, parts.clock.mono());
+        let mut seen = self.board().begin_term(right.epoch);
         let found = parts.store.discover(crate::store::Collection::Messages, &mut seen).await?;
         let now = parts.clock.now();
-        let Polled { held, doubts } = self.board().polled(seen, found, parts.bells.held.take(), now);
+        let Polled { strangers, held, doubts } = self.board().polled(seen, found, parts.bells.held.take(), now);
+        for location in strangers {
+            if let Err(e) = self.introduce(&location).await {
+                tracing::warn!(location.id = location, error = %e, "the key of a location can't be read now");
+            }
+        }
         // One document that can't be read must not keep the others from being looked at.
         for location in held {
             if let Err(e) = self.look_at_held(&location, now).await {
@@ -262,6 +272,14 @@ impl<H: Handler> Worker<H> {
         let (open, pause) = self.board().gauge(parts.clock.mono());
         parts.metrics.queue(open, pause.unwrap_or_default());
         parts.condition.key_paused(pause.is_some());
+        Ok(())
+    }
+
+    /// Finds out which key pays for a location's messages.
+    async fn introduce(&self, location: &str) -> Result<(), StoreError> {
+        let Ok(id) = LocationId::parse(location) else { return Ok(()) };
+        let key = self.parts().handler.key_of(&id).await?;
+        self.board().assign(location, &key, self.parts().clock.mono());
         Ok(())
     }
 

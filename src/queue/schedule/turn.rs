@@ -1,17 +1,20 @@
-//! Turns: whose messages are served next, and which locations hold some back.
+//! Turns: whose messages are served next by which key, and which locations hold some back.
 //!
-//! Invariant: a location stands in the round exactly while a job of it is ready, once; it goes to the end of the round when
-//! it was served. Knows locations, numbers and places alone.
+//! Invariant: a location stands in the round of its key exactly while a job of it is ready, once; it goes to the end of the
+//! round when it was served; before its key is known it stands in none. Knows locations, keys, numbers and places alone.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
 use std::sync::Arc;
 
 use super::{Number, Place};
+use crate::pacing::KeyName;
 
 #[derive(Debug, Default)]
 struct Location {
     jobs: usize,
+    /// The key that pays for its messages, once somebody said so.
+    key: Option<KeyName>,
     ready: BTreeSet<Place>,
     turn: Option<u64>,
     /// Heads of lanes that wait for the location to be installed, and were not released yet.
@@ -22,8 +25,11 @@ struct Location {
 #[derive(Debug, Default)]
 pub(super) struct Turns {
     locations: HashMap<Arc<str>, Location>,
-    round: BTreeMap<u64, Arc<str>>,
+    /// By key, those with somebody in them.
+    rounds: HashMap<KeyName, BTreeMap<u64, Arc<str>>>,
     given: u64,
+    /// Locations whose key nobody said yet.
+    strangers: BTreeSet<Arc<str>>,
     holding: BTreeSet<Arc<str>>,
     /// The last of the holding ones that was asked about.
     asked: Option<Arc<str>>,
@@ -33,8 +39,40 @@ impl Turns {
     /// One more job of this location; answers its name as all its jobs share it.
     pub(super) fn enter(&mut self, name: &str) -> Arc<str> {
         let shared = self.locations.get_key_value(name).map_or_else(|| name.into(), |(shared, _)| Arc::clone(shared));
-        self.locations.entry(Arc::clone(&shared)).or_default().jobs += 1;
+        let location = self.locations.entry(Arc::clone(&shared)).or_default();
+        location.jobs += 1;
+        if location.key.is_none() {
+            self.strangers.insert(Arc::clone(&shared));
+        }
         shared
+    }
+
+    /// Locations whose key is not known.
+    pub(super) fn strangers(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.strangers.iter()
+    }
+
+    /// This key pays for a location's messages from now on.
+    pub(super) fn assign(&mut self, location: &str, key: &KeyName) {
+        let Some((name, _)) = self.locations.get_key_value(location) else { return };
+        let name = Arc::clone(name);
+        self.strangers.remove(&name);
+        self.stand_back(&name);
+        let Some(known) = self.locations.get_mut(&name) else { return };
+        known.key = Some(key.clone());
+        if !known.ready.is_empty() {
+            self.to_the_end(&name);
+        }
+    }
+
+    /// Whether this key pays for the location's messages.
+    pub(super) fn pays(&self, key: &KeyName, location: &Arc<str>) -> bool {
+        self.locations.get(location).is_some_and(|known| known.key.as_ref() == Some(key))
+    }
+
+    /// Keys with something to do.
+    pub(super) fn keys(&self) -> Vec<KeyName> {
+        self.rounds.keys().cloned().collect()
     }
 
     /// One job less, which waits nowhere any more.
@@ -43,6 +81,7 @@ impl Turns {
             known.jobs -= 1;
             if known.jobs == 0 {
                 self.locations.remove(location);
+                self.strangers.remove(location);
             }
         }
     }
@@ -60,16 +99,18 @@ impl Turns {
     pub(super) fn not_ready(&mut self, location: &Arc<str>, place: Place) {
         let Some(known) = self.locations.get_mut(location) else { return };
         known.ready.remove(&place);
-        if known.ready.is_empty()
-            && let Some(turn) = known.turn.take()
-        {
-            self.round.remove(&turn);
+        if known.ready.is_empty() {
+            self.stand_back(location);
         }
     }
 
-    /// The earliest ready job of the location whose turn it is.
-    pub(super) fn next(&mut self) -> Option<Number> {
-        let (_, location) = self.round.pop_first()?;
+    /// The earliest ready job of the location whose turn it is with this key.
+    pub(super) fn next(&mut self, key: &KeyName) -> Option<Number> {
+        let round = self.rounds.get_mut(key)?;
+        let (_, location) = round.pop_first()?;
+        if round.is_empty() {
+            self.rounds.remove(key);
+        }
         let known = self.locations.get_mut(&location)?;
         known.turn = None;
         let (_, number) = known.ready.pop_first()?;
@@ -82,19 +123,30 @@ impl Turns {
     /// A ready job goes before its turn; its location has been served by that.
     pub(super) fn out_of_turn(&mut self, location: &Arc<str>, place: Place) {
         self.not_ready(location, place);
-        let served = self.locations.get_mut(location).and_then(|known| known.turn.take());
-        if let Some(turn) = served {
-            self.round.remove(&turn);
+        if self.stand_back(location) {
             self.to_the_end(location);
         }
     }
 
     fn to_the_end(&mut self, location: &Arc<str>) {
+        let Some(known) = self.locations.get_mut(location) else { return };
+        let Some(key) = &known.key else { return };
         self.given += 1;
-        self.round.insert(self.given, Arc::clone(location));
-        if let Some(known) = self.locations.get_mut(location) {
-            known.turn = Some(self.given);
+        known.turn = Some(self.given);
+        self.rounds.entry(key.clone()).or_default().insert(self.given, Arc::clone(location));
+    }
+
+    /// Takes a location out of its round; answers whether it stood in one.
+    fn stand_back(&mut self, location: &Arc<str>) -> bool {
+        let Some(known) = self.locations.get_mut(location) else { return false };
+        let (Some(turn), Some(key)) = (known.turn.take(), &known.key) else { return false };
+        if let Some(round) = self.rounds.get_mut(key) {
+            round.remove(&turn);
+            if round.is_empty() {
+                self.rounds.remove(key);
+            }
         }
+        true
     }
 
     /// The head of a lane waits for its location.

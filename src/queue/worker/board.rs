@@ -1,4 +1,4 @@
-//! What the worker knows between two awaits: the schedule, the key's desk, and what it has seen as leader.
+//! What the worker knows between two awaits: the schedule, each key's desk, and what it has seen as leader.
 //!
 //! Pure but for being mutable; guarded by one short lock and never held across an await.
 
@@ -9,7 +9,7 @@ use super::super::schedule::{After, Schedule};
 use crate::domain::id::{AttemptId, DocId, Epoch};
 use crate::domain::outcome::SendOutcome;
 use crate::domain::time::{Mono, UnixMillis};
-use crate::pacing::{KeyDesk, Pace, Start, Ticket};
+use crate::pacing::{KeyDesk, KeyName, Pace, Start, Ticket};
 use crate::store::{Discovered, Discovery};
 
 /// Held messages are looked at again this often, for tokens stored by another replica.
@@ -17,14 +17,23 @@ const HELD_LOOK: Duration = Duration::from_secs(2);
 /// Locations looked at then, each by a read: a poll must stay short however many hold something.
 const HELD_LOOKS: usize = 256;
 
+/// The right to make one call with a key.
+#[derive(Debug)]
+pub(super) struct Pass {
+    pub key: KeyName,
+    ticket: Ticket,
+}
+
 pub(super) enum Pick {
-    Job(DocId, Ticket),
+    Job(DocId, Pass),
     /// How long until something may be picked; `None`: not before some news.
     Nothing(Option<Duration>),
 }
 
 /// What a poll leaves to be looked at.
 pub(super) struct Polled {
+    /// Locations whose key is to be asked for.
+    pub strangers: Vec<String>,
     pub held: BTreeSet<String>,
     pub doubts: Vec<DocId>,
 }
@@ -32,7 +41,8 @@ pub(super) struct Polled {
 pub(super) struct Board {
     term: Option<Epoch>,
     schedule: Schedule,
-    desk: KeyDesk,
+    pace: Pace,
+    desks: HashMap<KeyName, KeyDesk>,
     seen: Discovery,
     /// When this process, as leader, first saw a `sending` it does not answer for.
     first_seen: HashMap<(DocId, AttemptId), Mono>,
@@ -40,21 +50,22 @@ pub(super) struct Board {
 }
 
 impl Board {
-    pub(super) fn new(pace: Pace, now: Mono) -> Self {
+    pub(super) fn new(pace: Pace) -> Self {
         Self {
             term: None,
             schedule: Schedule::default(),
-            desk: KeyDesk::new(pace, now),
+            pace,
+            desks: HashMap::new(),
             seen: Discovery::default(),
             first_seen: HashMap::new(),
             held_looked_at: UnixMillis::default(),
         }
     }
 
-    /// A new term starts with empty hands: schedule, bucket and sightings.
-    pub(super) fn begin_term(&mut self, epoch: Epoch, pace: Pace, now: Mono) -> Discovery {
+    /// A new term starts with empty hands: schedule, desks and sightings.
+    pub(super) fn begin_term(&mut self, epoch: Epoch) -> Discovery {
         if self.term != Some(epoch) {
-            *self = Self { term: Some(epoch), ..Self::new(pace, now) };
+            *self = Self { term: Some(epoch), ..Self::new(self.pace) };
         }
         self.seen.clone()
     }
@@ -78,7 +89,14 @@ impl Board {
             self.held_looked_at = now;
             held.extend(self.schedule.held_locations(HELD_LOOKS));
         }
-        Polled { held, doubts: self.schedule.doubts() }
+        Polled { strangers: self.schedule.strangers(), held, doubts: self.schedule.doubts() }
+    }
+
+    /// This key pays for a location's messages from now on. A desk new to this term starts with an empty bucket.
+    pub(super) fn assign(&mut self, location: &str, key: &KeyName, now: Mono) {
+        let pace = self.pace;
+        self.desks.entry(key.clone()).or_insert_with(|| KeyDesk::new(pace, now));
+        self.schedule.assign(location, key);
     }
 
     /// Whether a poll of this term filled it.
@@ -90,29 +108,42 @@ impl Board {
         if !self.is_of(term) {
             return Pick::Nothing(None);
         }
-        // A ticket first: a job is claimed only with a token in hand.
-        let ticket = match self.desk.start(mono) {
-            Start::Go(ticket) => ticket,
-            Start::Wait(wait) => return Pick::Nothing((!self.schedule.is_empty()).then_some(wait)),
-            Start::Full => return Pick::Nothing(None),
-        };
-        if let Some(id) = self.schedule.next(now) {
-            return Pick::Job(id, ticket);
+        let keys = self.schedule.keys(now);
+        let mut soonest = self.schedule.next_due().map(|due| due.since(now));
+        for key in keys {
+            let Some(desk) = self.desks.get_mut(&key) else { continue };
+            // A ticket first: a job is claimed only with a token in hand.
+            let ticket = match desk.start(mono) {
+                Start::Go(ticket) => ticket,
+                Start::Wait(wait) => {
+                    soonest = Some(soonest.map_or(wait, |soonest| soonest.min(wait)));
+                    continue;
+                }
+                Start::Full => continue,
+            };
+            if let Some(id) = self.schedule.next(&key, now) {
+                return Pick::Job(id, Pass { key, ticket });
+            }
+            desk.back(ticket);
         }
-        self.desk.back(ticket);
-        Pick::Nothing(self.schedule.next_due().map(|due| due.since(now)))
+        Pick::Nothing(soonest)
     }
 
-    /// Takes back a ticket of a job that made no call. Hands of another term are empty already.
-    pub(super) fn back(&mut self, term: Epoch, ticket: Ticket) {
-        if self.is_of(term) {
-            self.desk.back(ticket);
+    /// Takes back the pass of a job that made no call. Hands of another term are empty already.
+    pub(super) fn back(&mut self, term: Epoch, pass: Pass) {
+        if self.is_of(term)
+            && let Some(desk) = self.desks.get_mut(&pass.key)
+        {
+            desk.back(pass.ticket);
         }
     }
 
     /// Learns from an answer, if the call was begun in this term; answers the outcome to be recorded.
-    pub(super) fn done(&mut self, term: Epoch, ticket: Ticket, seen: SendOutcome, now: Mono) -> SendOutcome {
-        if self.is_of(term) { self.desk.done(ticket, seen, now) } else { seen }
+    pub(super) fn done(&mut self, term: Epoch, pass: Pass, seen: SendOutcome, now: Mono) -> SendOutcome {
+        match self.desks.get_mut(&pass.key).filter(|_| self.term == Some(term)) {
+            Some(desk) => desk.done(pass.ticket, seen, now),
+            None => seen,
+        }
     }
 
     /// Takes back a job. One of an earlier term knows nothing of this one's lanes.
@@ -139,9 +170,10 @@ impl Board {
         self.schedule.set(id, after);
     }
 
-    /// Open jobs, and how long the key still waits.
+    /// Open jobs, and how long the key that waits longest still does.
     pub(super) fn gauge(&self, now: Mono) -> (usize, Option<Duration>) {
-        (self.schedule.len(), self.desk.trouble(now).map(|(_, wait)| wait).filter(|wait| !wait.is_zero()))
+        let waits = self.desks.values().filter_map(|desk| desk.trouble(now)).map(|(_, wait)| wait);
+        (self.schedule.open(), waits.filter(|wait| !wait.is_zero()).max())
     }
 }
 
@@ -162,24 +194,29 @@ mod tests {
         (Mono(Duration::from_secs(seconds)), UnixMillis(i64::try_from(seconds).unwrap_or_default() * 1000))
     }
 
+    fn key(name: &str) -> KeyName {
+        KeyName::of(&name.into())
+    }
+
     /// A board whose lane of two is looked at in this term.
     fn begin(board: &mut Board, term: Epoch, seconds: u64) {
         let (mono, now) = at(seconds);
-        let seen = board.begin_term(term, PACE, mono);
+        let seen = board.begin_term(term);
         board.polled(seen, Discovered::Whole(vec![header("first"), header("second")]), BTreeSet::new(), now);
+        board.assign("L", &key("shared"), mono);
     }
 
-    fn picked(board: &mut Board, term: Epoch, seconds: u64) -> Option<(DocId, Ticket)> {
+    fn picked(board: &mut Board, term: Epoch, seconds: u64) -> Option<(DocId, Pass)> {
         let (mono, now) = at(seconds);
         match board.pick(term, mono, now) {
-            Pick::Job(id, ticket) => Some((id, ticket)),
+            Pick::Job(id, pass) => Some((id, pass)),
             Pick::Nothing(_) => None,
         }
     }
 
     #[test]
     fn a_job_of_an_earlier_term_frees_no_lane_and_no_place_of_this_one() {
-        let mut board = Board::new(PACE, at(0).0);
+        let mut board = Board::new(PACE);
         begin(&mut board, Epoch(1), 0);
         let (id, old) = picked(&mut board, Epoch(1), 10).expect("a job");
         begin(&mut board, Epoch(2), 20);
@@ -187,7 +224,7 @@ mod tests {
         assert_eq!(id, again);
         board.back(Epoch(1), old);
         board.finished(Epoch(1), &id, After::Gone);
-        assert_eq!(board.desk.in_flight(), 1, "the call of this term still counts");
+        assert_eq!(board.desks[&key("shared")].in_flight(), 1, "the call of this term still counts");
         assert!(picked(&mut board, Epoch(2), 40).is_none(), "its lane is still out");
         board.finished(Epoch(2), &again, After::Gone);
         assert_eq!(picked(&mut board, Epoch(2), 50).expect("the next of the lane").0, DocId("second".to_owned()));
@@ -195,9 +232,63 @@ mod tests {
 
     #[test]
     fn nothing_is_picked_for_a_term_before_its_first_poll() {
-        let mut board = Board::new(PACE, at(0).0);
+        let mut board = Board::new(PACE);
         begin(&mut board, Epoch(1), 0);
         assert!(picked(&mut board, Epoch(2), 10).is_none());
         assert!(picked(&mut board, Epoch(1), 10).is_some());
+    }
+
+    #[test]
+    fn nothing_of_a_location_is_picked_before_its_key_is_known() {
+        let mut board = Board::new(PACE);
+        let seen = board.begin_term(Epoch(1));
+        let polled = board.polled(seen, Discovered::Whole(vec![header("a")]), BTreeSet::new(), at(0).1);
+        assert_eq!(polled.strangers, ["L"]);
+        assert!(picked(&mut board, Epoch(1), 10).is_none());
+        board.assign("L", &key("own"), at(10).0);
+        assert_eq!(picked(&mut board, Epoch(1), 20).expect("a job").1.key, key("own"));
+    }
+
+    #[test]
+    fn a_paused_key_holds_up_its_own_locations_alone() {
+        let mut board = Board::new(PACE);
+        let seen = board.begin_term(Epoch(1));
+        let of = |id: &str, location: &str| {
+            let mut header = header(id);
+            (header.keys.location, header.keys.lane) = (Some(location.to_owned()), Some(id.to_owned()));
+            header
+        };
+        let found = vec![of("a", "SHARED"), of("b", "SHARED"), of("c", "OWN"), of("d", "OWN")];
+        board.polled(seen, Discovered::Whole(found), BTreeSet::new(), at(0).1);
+        board.assign("SHARED", &key("shared"), at(0).0);
+        board.assign("OWN", &key("own"), at(0).0);
+        let mut left: Vec<DocId> = Vec::new();
+        for seconds in 10..20 {
+            let Some((id, pass)) = picked(&mut board, Epoch(1), seconds) else { continue };
+            let outcome = if pass.key == key("shared") {
+                SendOutcome::NotSent {
+                    why: crate::domain::outcome::NotSent::KeyRefused { status: 401 },
+                    retry_after: None,
+                }
+            } else {
+                SendOutcome::Accepted { gateway_id: None, parts: None }
+            };
+            let _ = board.done(Epoch(1), pass, outcome.clone(), at(seconds).0);
+            let accepted = matches!(outcome, SendOutcome::Accepted { .. });
+            let due = at(seconds).1;
+            board.finished(Epoch(1), &id, if accepted { After::Gone } else { After::First(due) });
+            left.extend(accepted.then_some(id));
+        }
+        left.sort();
+        assert_eq!(left, [DocId("c".to_owned()), DocId("d".to_owned())]);
+    }
+
+    #[test]
+    fn a_location_that_changes_its_key_is_served_by_the_new_one() {
+        let mut board = Board::new(PACE);
+        begin(&mut board, Epoch(1), 0);
+        board.assign("L", &key("own"), at(1).0);
+        let (id, pass) = picked(&mut board, Epoch(1), 10).expect("a job");
+        assert_eq!((id, pass.key), (DocId("first".to_owned()), key("own")));
     }
 }

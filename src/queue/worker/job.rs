@@ -7,6 +7,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use super::super::schedule::After;
+use super::board::Pass;
 use super::{Call, Handler, Prepared, Worker, doubt};
 use crate::domain::id::{AttemptId, DocId, Epoch};
 use crate::domain::leadership::Right;
@@ -14,7 +15,7 @@ use crate::domain::message::{Message, State};
 use crate::domain::outcome::{NotSent, SendOutcome};
 use crate::domain::retry;
 use crate::domain::transition::{self, Claim, Recorded, Refused};
-use crate::pacing::Ticket;
+use crate::pacing::KeyName;
 use crate::store::{Revision, Saved, StoreError, Stored};
 
 /// A document this release can't read keeps its lane, and is looked at again this rarely.
@@ -28,9 +29,9 @@ const STORE_PAUSE: Duration = Duration::from_secs(1);
 const MISSING_TRIES: u32 = 20;
 
 impl<H: Handler> Worker<H> {
-    /// Works on a message that was picked; returns ticket and job whatever happens, a panic included.
-    pub(super) async fn work(&self, id: &DocId, ticket: Ticket, right: Right) {
-        let mut out = Out { worker: self, id, epoch: right.epoch, ticket: Some(ticket), after: None };
+    /// Works on a message that was picked; returns pass and job whatever happens, a panic included.
+    pub(super) async fn work(&self, id: &DocId, pass: Pass, right: Right) {
+        let mut out = Out { worker: self, id, epoch: right.epoch, pass: Some(pass), after: None };
         let after = match self.attempt(id, right, &mut out).await {
             Ok(after) => after,
             Err(e) => {
@@ -78,10 +79,16 @@ impl<H: Handler> Worker<H> {
             }
         };
         match prepared {
-            Prepared::Send { phone, parts: composed } => {
+            Prepared::Send { key, .. } if out.pass.as_ref().is_some_and(|pass| pass.key != key) => {
+                // The location's key changed since it was asked: its message waits for that one's turn.
+                let location = claimed.record.accepted.intake.location.clone();
+                self.board().assign(location.as_str(), &key, parts.clock.mono());
+                self.unclaim(claimed, right.epoch).await
+            }
+            Prepared::Send { phone, parts: composed, key } => {
                 let progress = &claimed.record.progress;
                 let composed = if progress.parts.is_empty() { composed } else { progress.parts.clone() };
-                let sending = Sending { phone, parts: composed, epoch: right.epoch };
+                let sending = Sending { phone, parts: composed, key, epoch: right.epoch };
                 self.send(claimed, sending, out).await
             }
             Prepared::Hold { until } => match transition::hold(&claimed.record, right.epoch, until) {
@@ -123,9 +130,9 @@ impl<H: Handler> Worker<H> {
         };
         let outcome = if self.may_act(sending.epoch) {
             let text = stored.record.progress.parts.get(part).map(|p| p.text.clone()).unwrap_or_default();
-            let key = transition::idempotency_key(id, part, stored.record.progress.generation);
+            let idempotency_key = transition::idempotency_key(id, part, stored.record.progress.generation);
             let location = stored.record.accepted.intake.location.clone();
-            let call = Call { location, phone: sending.phone, text, idempotency_key: key };
+            let call = Call { location, key: sending.key, phone: sending.phone, text, idempotency_key };
             self.call(id, call, out).await
         } else {
             // The right lapsed, or the process is stopping: a call begun now could outlive the time it is waited for.
@@ -150,8 +157,8 @@ impl<H: Handler> Worker<H> {
         let began = parts.clock.mono();
         let seen = parts.handler.send(call).await;
         let took = parts.clock.mono().since(began);
-        let outcome = match out.ticket.take() {
-            Some(ticket) => self.board().done(out.epoch, ticket, seen, parts.clock.mono()),
+        let outcome = match out.pass.take() {
+            Some(pass) => self.board().done(out.epoch, pass, seen, parts.clock.mono()),
             None => seen,
         };
         let word = word(&outcome);
@@ -336,6 +343,7 @@ enum Try {
 struct Sending {
     phone: crate::domain::phone::Phone,
     parts: Vec<crate::domain::message::PartRecord>,
+    key: KeyName,
     epoch: Epoch,
 }
 
@@ -351,20 +359,20 @@ impl<H: Handler> Drop for Mine<'_, H> {
     }
 }
 
-/// A job handed out in a term, with its ticket; both are returned on every way out, a panic included.
+/// A job handed out in a term, with its pass; both are returned on every way out, a panic included.
 struct Out<'a, H: Handler> {
     worker: &'a Worker<H>,
     id: &'a DocId,
     epoch: Epoch,
-    ticket: Option<Ticket>,
+    pass: Option<Pass>,
     after: Option<After>,
 }
 
 impl<H: Handler> Drop for Out<'_, H> {
     fn drop(&mut self) {
         let mut board = self.worker.board();
-        if let Some(ticket) = self.ticket.take() {
-            board.back(self.epoch, ticket);
+        if let Some(pass) = self.pass.take() {
+            board.back(self.epoch, pass);
         }
         match self.after.take() {
             Some(after) => board.finished(self.epoch, self.id, after),

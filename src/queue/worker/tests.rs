@@ -38,7 +38,11 @@ impl Handler for StopsWhilePreparing {
     async fn prepare(&self, _: &Message, _: UnixMillis) -> Result<Prepared, StoreError> {
         self.stop.begin();
         let part = PartRecord { text: "x".into(), segments: 1, accepted: false, gateway_id: None };
-        Ok(Prepared::Send { phone: Phone::parse("09171234567").expect("a mobile"), parts: vec![part] })
+        Ok(Prepared::Send { phone: Phone::parse("09171234567").expect("a mobile"), parts: vec![part], key: key() })
+    }
+
+    async fn key_of(&self, _: &LocationId) -> Result<KeyName, StoreError> {
+        Ok(key())
     }
 
     async fn send(&self, _: Call) -> SendOutcome {
@@ -49,6 +53,10 @@ impl Handler for StopsWhilePreparing {
     async fn installed(&self, _: &LocationId) -> Result<bool, StoreError> {
         Ok(true)
     }
+}
+
+fn key() -> KeyName {
+    KeyName::of(&"cast_key".into())
 }
 
 fn message() -> Message {
