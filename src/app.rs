@@ -20,7 +20,7 @@ use crate::delivery::{InboundWorker, Outbound, Reporter};
 use crate::leader::Leadership;
 use crate::lifecycle::{Condition, Stop};
 use crate::oauth::Tokens;
-use crate::queue::Worker;
+use crate::queue::{Census, Worker};
 use crate::retention::Purger;
 use crate::store::{Lock, Store, StoreError};
 use crate::telemetry::Metrics;
@@ -66,6 +66,7 @@ pub struct App {
     pub(crate) inbound: InboundWorker,
     pub(crate) tokens: Tokens,
     pub(crate) purger: Purger,
+    pub(crate) census: Census,
     pub(crate) leadership: Leadership,
     pub(crate) store: Store,
     pub(crate) condition: Condition,
@@ -113,6 +114,12 @@ impl App {
     #[must_use]
     pub fn purger(&self) -> &Purger {
         &self.purger
+    }
+
+    /// The census, to be stepped.
+    #[must_use]
+    pub fn census(&self) -> &Census {
+        &self.census
     }
 
     /// This process's standing among replicas, to be stepped.

@@ -129,6 +129,8 @@ struct Flags {
     /// Milliseconds of monotonic time at the worker's last turn; 0 before the first.
     worker_turned: AtomicU64,
     key_paused: AtomicBool,
+    backlog_full: AtomicBool,
+    disk_low: AtomicBool,
 }
 
 impl Condition {
@@ -157,6 +159,16 @@ impl Condition {
         self.0.key_paused.store(paused, Ordering::Relaxed);
     }
 
+    /// `BACKLOG_LIMIT` is reached, or not.
+    pub fn backlog_full(&self, full: bool) {
+        self.0.backlog_full.store(full, Ordering::Relaxed);
+    }
+
+    /// The disk is down to `DISK_RESERVE`, or not.
+    pub fn disk_low(&self, low: bool) {
+        self.0.disk_low.store(low, Ordering::Relaxed);
+    }
+
     /// Ready to be sent traffic: after start-up and before shutdown, whatever else is wrong.
     #[must_use]
     pub fn ready(&self) -> bool {
@@ -178,6 +190,8 @@ impl Condition {
             (self.0.store_lost.load(Ordering::Relaxed), "store_unreachable"),
             (stuck, "worker_stuck"),
             (self.0.key_paused.load(Ordering::Relaxed), "cast_key_paused"),
+            (self.0.backlog_full.load(Ordering::Relaxed), "backlog"),
+            (self.0.disk_low.load(Ordering::Relaxed), "disk"),
         ]
         .into_iter()
         .filter(|(wrong, _)| *wrong)

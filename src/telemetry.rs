@@ -40,6 +40,8 @@ struct Inner {
     accept_seconds: Histogram,
     send_seconds: Histogram,
     queued: Gauge,
+    backlog: Gauge,
+    disk_free: Gauge,
     leader: Gauge,
     key_pause_seconds: Gauge<f64, AtomicU64>,
 }
@@ -66,6 +68,15 @@ impl Default for Metrics {
         registry.register_with_unit("send", "Duration of a call to Cast", Unit::Seconds, send_seconds.clone());
         let queued = Gauge::default();
         registry.register("messages_open", "Unsettled messages known to the leader", queued.clone());
+        let backlog = Gauge::default();
+        registry.register("messages_unsettled", "Unsettled messages in the store at the last count", backlog.clone());
+        let disk_free = Gauge::default();
+        registry.register_with_unit(
+            "disk_free",
+            "Left on the embedded store's disk; 0 on MongoDB",
+            Unit::Bytes,
+            disk_free.clone(),
+        );
         let leader = Gauge::default();
         registry.register("leader", "1 while this process leads", leader.clone());
         let key_pause_seconds = Gauge::<f64, AtomicU64>::default();
@@ -87,6 +98,8 @@ impl Default for Metrics {
             accept_seconds,
             send_seconds,
             queued,
+            backlog,
+            disk_free,
             leader,
             key_pause_seconds,
         }))
@@ -135,6 +148,16 @@ impl Metrics {
     pub fn queue(&self, open: usize, pause: Duration) {
         self.0.queued.set(i64::try_from(open).unwrap_or(i64::MAX));
         self.0.key_pause_seconds.set(pause.as_secs_f64());
+    }
+
+    /// Unsettled messages in the store.
+    pub fn backlog(&self, open: u64) {
+        self.0.backlog.set(i64::try_from(open).unwrap_or(i64::MAX));
+    }
+
+    /// Bytes left on the embedded store's disk.
+    pub fn disk_free(&self, bytes: u64) {
+        self.0.disk_free.set(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 
     /// Whether this process leads.

@@ -17,7 +17,7 @@ use crate::leader::{Kind, Leadership};
 use crate::lifecycle::{Bells, Condition, Stop};
 use crate::oauth::{Installer, InstallerSettings, Tokens, TokensParts};
 use crate::pacing::Pace;
-use crate::queue::{Enqueue, Worker, WorkerParts};
+use crate::queue::{Admission, Bounds, Census, Enqueue, Worker, WorkerParts};
 use crate::retention::Purger;
 use crate::seal::KeyRing;
 use crate::signature::{PublishedKeys, VerifyKeys};
@@ -86,8 +86,11 @@ impl App {
         let inbound = InboundWorker::new(loops, inbound_settings(config));
         let memory = config.policy.replay_memory;
         let purger = Purger::new(store.clone(), clock.clone(), leadership.clone(), memory);
+        let admission = Admission::new(bounds(config));
+        let census = Census::new(store.clone(), clock.clone(), admission.clone(), condition.clone(), metrics.clone());
+        let me = leadership.me();
         let router = router(HttpParts {
-            enqueue: Enqueue::new(store.clone(), clock.clone(), bells, leadership.me(), config.policy.retention),
+            enqueue: Enqueue::new(store.clone(), clock.clone(), bells, me, config.policy.retention, admission),
             keys,
             installer: Installer::new(tokens.clone(), installer_settings(config)),
             condition: condition.clone(),
@@ -108,6 +111,7 @@ impl App {
             inbound,
             tokens,
             purger,
+            census,
             leadership,
             store,
             condition,
@@ -199,6 +203,10 @@ fn rules(config: &ServeConfig) -> Rules {
         message_max_age: config.policy.message_max_age,
         retention: config.policy.retention,
     }
+}
+
+fn bounds(config: &ServeConfig) -> Bounds {
+    Bounds { backlog: config.policy.backlog_limit, disk_reserve: config.policy.disk_reserve }
 }
 
 fn outbound_settings(config: &ServeConfig) -> OutboundSettings {

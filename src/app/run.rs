@@ -116,6 +116,11 @@ impl App {
             purger.run(&stop).await;
             "retention"
         });
+        let (census, stop) = (self.census.clone(), self.stop.clone());
+        loops.spawn(async move {
+            census.run(&stop).await;
+            "census"
+        });
         let (tokens, clock, stop) = (self.tokens.clone(), self.clock.clone(), self.stop.clone());
         loops.spawn(async move {
             loop {

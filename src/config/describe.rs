@@ -6,7 +6,7 @@
 use url::Url;
 
 use super::raw::{Cast, Ghl, Group, Log, Policy, Replies, Store, Web};
-use super::value::{duration_text, printable};
+use super::value::{duration_text, printable, size_text};
 use super::{ServeConfig, StoreConfig, Words};
 
 /// Every supported variable with the value that holds, defaults included; secrets show as `set`.
@@ -18,7 +18,7 @@ pub fn describe(config: &ServeConfig) -> String {
         rows::<Cast, 5>(cast(config)),
         rows::<Replies, 2>(replies(config)),
         rows::<Store, 4>(store(config)),
-        rows::<Policy, 8>(policy(config)),
+        rows::<Policy, 10>(policy(config)),
         rows::<Log, 2>(log(config)),
     ];
     let rows: Vec<(&str, String)> = groups.into_iter().flatten().collect();
@@ -88,7 +88,7 @@ fn store(config: &ServeConfig) -> [String; 4] {
     [uri, data_dir, keys, config.seal.encryption.word().to_owned()]
 }
 
-fn policy(config: &ServeConfig) -> [String; 8] {
+fn policy(config: &ServeConfig) -> [String; 10] {
     let policy = &config.policy;
     [
         policy.status_on_accept.word().to_owned(),
@@ -99,6 +99,8 @@ fn policy(config: &ServeConfig) -> [String; 8] {
         duration_text(policy.message_max_age),
         duration_text(policy.retention),
         duration_text(policy.replay_memory),
+        policy.backlog_limit.to_string(),
+        size_text(policy.disk_reserve),
     ]
 }
 

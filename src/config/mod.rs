@@ -306,9 +306,9 @@ pub struct PolicyConfig {
     pub retention: Duration,
     /// How long a settled message's id is remembered.
     pub replay_memory: Duration,
-    /// Most unsettled messages. Not obeyed yet.
+    /// Most unsettled messages: 1 or more.
     pub backlog_limit: u64,
-    /// Disk space left free, in bytes. Not obeyed yet.
+    /// Space left free on the embedded store's disk, in bytes.
     pub disk_reserve: u64,
     /// The location that gets replies nobody else can be found for.
     pub default_location_id: Option<String>,

@@ -159,6 +159,12 @@ pub(super) struct Policy {
     pub retention: Option<String>,
     /// How long a finished message's id is remembered, so that a repeated webhook sends nothing, 1d to 3650d.
     pub replay_memory: Option<String>,
+    /// Most messages that are neither sent nor given up. Beyond it webhooks are answered 429, so that the CRM sends
+    /// them again later.
+    pub backlog_limit: Option<String>,
+    /// Disk space the embedded store leaves free for the outcomes of what it holds, as a whole number of KiB, MiB, GiB
+    /// or TiB. Beyond it webhooks are answered 429 and replies 503. Ignored with MONGO_URI.
+    pub disk_reserve: Option<String>,
 }
 
 impl Group for Policy {
@@ -171,6 +177,8 @@ impl Group for Policy {
         "MESSAGE_MAX_AGE",
         "RETENTION",
         "REPLAY_MEMORY",
+        "BACKLOG_LIMIT",
+        "DISK_RESERVE",
     ];
 }
 
@@ -190,10 +198,6 @@ impl Group for Log {
 /// Not supported yet: setting one of these is a warning
 #[derive(Deserialize, Default)]
 pub(super) struct Later {
-    /// Not supported yet. Most unsettled messages, beyond which webhooks are answered 429.
-    pub backlog_limit: Option<String>,
-    /// Not supported yet. Disk space the embedded store leaves free, beyond which webhooks are answered 429.
-    pub disk_reserve: Option<String>,
     /// Not supported yet. Whether a reply of one of OPT_OUT_WORDS stops further messages, `true` or `false`.
     pub opt_out: Option<String>,
     /// Not supported yet. Replies that stop messages, separated by commas.
@@ -209,14 +213,6 @@ pub(super) struct Later {
 }
 
 impl Group for Later {
-    const NAMES: &'static [&'static str] = &[
-        "BACKLOG_LIMIT",
-        "DISK_RESERVE",
-        "OPT_OUT",
-        "OPT_OUT_WORDS",
-        "OPT_IN_WORDS",
-        "SHARED_KEY",
-        "LOCATION_DAILY_PARTS",
-        "ADMIN_API_KEY",
-    ];
+    const NAMES: &'static [&'static str] =
+        &["OPT_OUT", "OPT_OUT_WORDS", "OPT_IN_WORDS", "SHARED_KEY", "LOCATION_DAILY_PARTS", "ADMIN_API_KEY"];
 }

@@ -282,7 +282,9 @@ impl Reading {
     pub fn policy(&mut self, default_location_id: Option<String>) -> PolicyConfig {
         let raw: Policy = self.group();
         let max_parts = self.take("MAX_PARTS", raw.max_parts, value::number(1..=100usize));
-        let (backlog_limit, disk_reserve) = self.later();
+        let backlog = self.take("BACKLOG_LIMIT", raw.backlog_limit, value::number(1..=u64::MAX));
+        let reserve = self.take("DISK_RESERVE", raw.disk_reserve, value::byte_size);
+        self.later();
         let policy = PolicyConfig {
             status_on_accept: self.word("STATUS_ON_ACCEPT", raw.status_on_accept),
             long_message: self.word("LONG_MESSAGE", raw.long_message),
@@ -292,8 +294,8 @@ impl Reading {
             message_max_age: self.duration("MESSAGE_MAX_AGE", raw.message_max_age, hours(24), seconds(1)..=LONGEST),
             retention: self.duration("RETENTION", raw.retention, days(30), hours(1)..=LONGEST),
             replay_memory: self.duration("REPLAY_MEMORY", raw.replay_memory, days(400), days(1)..=LONGEST),
-            backlog_limit,
-            disk_reserve,
+            backlog_limit: backlog.unwrap_or(1_000_000),
+            disk_reserve: reserve.unwrap_or(256 << 20),
             default_location_id,
         };
         self.in_order(("MESSAGE_MAX_AGE", policy.message_max_age), ("RETENTION", policy.retention));
@@ -313,13 +315,10 @@ impl Reading {
         }
     }
 
-    /// What a later release will obey: one warning for all that is set. The two limits are read already, so that
-    /// a bad value is found before it counts.
-    fn later(&mut self) -> (u64, u64) {
+    /// What a later release will obey: one warning for all that is set.
+    fn later(&mut self) {
         let raw: Later = self.group();
         let values = [
-            &raw.backlog_limit,
-            &raw.disk_reserve,
             &raw.opt_out,
             &raw.opt_out_words,
             &raw.opt_in_words,
@@ -333,9 +332,6 @@ impl Reading {
             let names = set.join(", ");
             self.warnings.push(format!("{names}: not supported yet, without effect"));
         }
-        let backlog = self.take("BACKLOG_LIMIT", raw.backlog_limit, value::number(1..=u64::MAX));
-        let reserve = self.take("DISK_RESERVE", raw.disk_reserve, value::byte_size);
-        (backlog.unwrap_or(1_000_000), reserve.unwrap_or(256 << 20))
     }
 
     pub fn log(&mut self, checks: &Checks) -> LogConfig {

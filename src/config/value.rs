@@ -119,6 +119,12 @@ pub(super) fn duration_text(duration: Duration) -> String {
 
 const BYTE_UNITS: [(u64, &str); 4] = [(1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
 
+/// A size as [`byte_size`] reads it, in the largest unit that holds it exactly.
+pub(super) fn size_text(bytes: u64) -> String {
+    let exact = BYTE_UNITS.iter().find(|(unit, _)| bytes.is_multiple_of(*unit));
+    exact.map_or_else(|| format!("{bytes}B"), |(unit, name)| format!("{}{name}", bytes / unit))
+}
+
 /// A size in bytes, written with a binary unit (`256MiB`).
 pub(super) fn byte_size(text: &str) -> Result<u64, Wrong> {
     let parsed = BYTE_UNITS.iter().find_map(|(unit, name)| {
@@ -314,6 +320,9 @@ mod tests {
         assert_eq!(byte_size("1 GiB"), Ok(1 << 30));
         for text in ["256", "256MB", "MiB", "-1MiB", "0MiB", "99999999TiB"] {
             assert!(byte_size(text).is_err(), "{text}");
+        }
+        for text in ["1KiB", "256MiB", "3TiB", "1025GiB"] {
+            assert_eq!(byte_size(text).map(size_text).as_deref(), Ok(text));
         }
     }
 

@@ -17,7 +17,7 @@ use super::layer::RawBody;
 use crate::digest;
 use crate::domain::id::LocationId;
 use crate::domain::time::UnixMillis;
-use crate::queue::{NewReply, parse_epoch};
+use crate::queue::{EnqueueError, NewReply, parse_epoch};
 use crate::store::Inserted;
 
 #[derive(Serialize)]
@@ -58,7 +58,12 @@ pub(super) async fn receive(
                 Inserted::Duplicate => Json(Duplicate { duplicate: true, id }).into_response(),
             }
         }
-        Err(e) => {
+        // Logged where the bound is watched, once.
+        Err(EnqueueError::Full(_)) => {
+            shared.metrics.reply("disk_full");
+            Problem::unavailable().into_response()
+        }
+        Err(EnqueueError::Store(e)) => {
             tracing::error!(error = %e, "a reply could not be stored");
             Problem::unavailable().into_response()
         }

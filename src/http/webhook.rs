@@ -15,9 +15,9 @@ use super::Shared;
 use super::answer::Problem;
 use super::layer::{Counted, RawBody};
 use crate::domain::webhook::{Ignored, Read, read};
-use crate::queue::Answer;
+use crate::queue::{Answer, EnqueueError, Full};
 use crate::signature::{SignatureError, SignatureHeaders};
-use crate::store::{Inserted, StoreError};
+use crate::store::Inserted;
 
 /// A body whose signature was verified.
 pub(super) struct Verified(Bytes);
@@ -75,7 +75,7 @@ pub(super) async fn receive(State(shared): State<Shared>, verified: Verified) ->
     response
 }
 
-fn answer(shared: &Shared, stored: Result<Answer, StoreError>, new: &'static str) -> (&'static str, Response) {
+fn answer(shared: &Shared, stored: Result<Answer, EnqueueError>, new: &'static str) -> (&'static str, Response) {
     match stored {
         Ok(answer) => {
             let status = match answer.inserted {
@@ -85,7 +85,9 @@ fn answer(shared: &Shared, stored: Result<Answer, StoreError>, new: &'static str
             tracing::info!(job.id = %answer.id, status, "webhook");
             (status, Json(Taken { status, id: Some(answer.id.0) }).into_response())
         }
-        Err(e) => {
+        // Logged where the bound is watched, once.
+        Err(EnqueueError::Full(full)) => (full_word(full), Problem::try_again().into_response()),
+        Err(EnqueueError::Store(e)) => {
             tracing::error!(error = %e, "a webhook could not be stored");
             shared.condition.store(false);
             ("not_stored", Problem::try_again().into_response())
@@ -102,6 +104,13 @@ fn scheme_word(scheme: crate::signature::Scheme) -> &'static str {
         crate::signature::Scheme::Ed25519 => "ed25519",
         crate::signature::Scheme::RsaPkcs1Sha256 => "rsa",
         crate::signature::Scheme::EcdsaP256Sha256 => "p256",
+    }
+}
+
+fn full_word(full: Full) -> &'static str {
+    match full {
+        Full::Backlog => "backlog_full",
+        Full::Disk => "disk_full",
     }
 }
 

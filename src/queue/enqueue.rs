@@ -1,6 +1,7 @@
 //! The way in: signed webhooks, unreadable ones and replies become durable documents.
 //!
-//! Invariant: an `Ok` from here means durable, for duplicates too. Decides nothing about sending.
+//! Invariant: an `Ok` from here means durable, for duplicates too; what is beyond a bound is refused before the store is
+//! asked. Decides nothing about sending.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,6 +10,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use super::admission::{Admission, Full};
 use crate::clock::Clock;
 use crate::digest;
 use crate::domain::id::{DocId, LocationId};
@@ -24,6 +26,17 @@ use crate::store::{Inserted, Store, StoreError, Unreadable, UnreadableFate, Unre
 pub struct Answer {
     pub id: DocId,
     pub inserted: Inserted,
+}
+
+/// Why nothing is promised.
+#[derive(Debug, thiserror::Error)]
+pub enum EnqueueError {
+    /// Refused without asking the store.
+    #[error(transparent)]
+    Full(#[from] Full),
+    /// Stored or not; a repeat makes one document all the same.
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 /// A reply as the gateway posted it, checked for shape.
@@ -46,33 +59,45 @@ pub struct Enqueue {
     replica: Arc<str>,
     counter: Arc<AtomicU64>,
     retention: Duration,
+    admission: Admission,
 }
 
 impl Enqueue {
     /// `replica` is the random name of this process.
     #[must_use]
-    pub fn new(store: Store, clock: Clock, bells: Bells, replica: &str, retention: Duration) -> Self {
-        Self { store, clock, bells, replica: replica.into(), counter: Arc::default(), retention }
+    pub fn new(
+        store: Store,
+        clock: Clock,
+        bells: Bells,
+        replica: &str,
+        retention: Duration,
+        admission: Admission,
+    ) -> Self {
+        Self { store, clock, bells, replica: replica.into(), counter: Arc::default(), retention, admission }
     }
 
-    /// Stores an outbound message.
+    /// Stores an outbound message. Beyond a bound a duplicate is refused as well: only the store could tell it from a new
+    /// message, and its next redelivery finds it.
     ///
     /// # Errors
-    /// [`StoreError`]: nothing is promised; a redelivery makes one job all the same.
-    pub async fn message(&self, intake: Intake) -> Result<Answer, StoreError> {
+    /// [`EnqueueError`]: nothing is promised; a redelivery makes one job all the same.
+    pub async fn message(&self, intake: Intake) -> Result<Answer, EnqueueError> {
+        let place = self.admission.message()?;
         let message = Message::accept(intake, self.clock.now(), &self.replica, self.position());
         let inserted = self.store.insert(&message).await?;
         if inserted == Inserted::New {
+            place.keep();
             self.bells.messages.ring();
         }
         Ok(Answer { id: message.id, inserted })
     }
 
-    /// Keeps a signed webhook that could not be read.
+    /// Keeps a signed webhook that could not be read. It is settled from the start, so no backlog keeps it out.
     ///
     /// # Errors
-    /// [`StoreError`]
-    pub async fn unreadable(&self, raw: &[u8], why: &str) -> Result<Answer, StoreError> {
+    /// [`EnqueueError`]
+    pub async fn unreadable(&self, raw: &[u8], why: &str) -> Result<Answer, EnqueueError> {
+        self.admission.document()?;
         let now = self.clock.now();
         let id = DocId::dead(&digest::sha256_hex(raw));
         let kept = UnreadableKept { v: DOCUMENT_VERSION, raw: STANDARD.encode(raw), why: why.to_owned() };
@@ -84,8 +109,9 @@ impl Enqueue {
     /// Stores a reply, or finds that it is a repeat.
     ///
     /// # Errors
-    /// [`StoreError`]
-    pub async fn reply(&self, new: NewReply) -> Result<Answer, StoreError> {
+    /// [`EnqueueError`]
+    pub async fn reply(&self, new: NewReply) -> Result<Answer, EnqueueError> {
+        self.admission.document()?;
         let now = self.clock.now();
         let identity = inbound::identity(
             new.gateway_id.as_deref(),

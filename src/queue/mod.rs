@@ -4,9 +4,13 @@
 //! attempt is durable and while the right to act holds. What "sending" means is the [`Handler`]'s. Must not import
 //! delivery, oauth, http or config.
 
+mod admission;
+mod census;
 mod enqueue;
 mod schedule;
 mod worker;
 
-pub use enqueue::{Answer, Enqueue, NewReply, parse_epoch};
+pub use admission::{Admission, Bounds, Full};
+pub use census::Census;
+pub use enqueue::{Answer, Enqueue, EnqueueError, NewReply, parse_epoch};
 pub use worker::{Call, Handler, Prepared, Step, Worker, WorkerParts};

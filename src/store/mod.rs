@@ -265,6 +265,28 @@ impl Store {
         }
     }
 
+    /// How many documents of a collection are open now.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn count_open(&self, collection: Collection) -> Result<u64, StoreError> {
+        match self {
+            Self::Embedded(store) => store.count_open(collection).await,
+            Self::Mongo(store) => store.count_open(collection).await,
+        }
+    }
+
+    /// Bytes that may still be written to the disk of the embedded store; `None` where the disk is the server's affair.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] when the data directory can't be asked.
+    pub async fn free_space(&self) -> Result<Option<u64>, StoreError> {
+        match self {
+            Self::Embedded(store) => store.free_space().await.map(Some),
+            Self::Mongo(_) => Ok(None),
+        }
+    }
+
     /// Reads, decides and saves until it lands. `decide` answers `None` when nothing is to be changed.
     ///
     /// # Errors

@@ -53,6 +53,7 @@ pub fn cases() -> Cases<Store> {
         a_fresh_poller_sees_all_that_is_open_in_order_of_acceptance,
         a_poll_tells_of_what_came_since_the_last,
         a_settled_document_is_not_discovered,
+        what_is_open_is_counted_and_what_is_settled_is_not,
         a_header_holds_what_the_queue_orders_by,
         a_backlog_of_several_pages_is_discovered_to_its_end,
         racing_inserts_are_all_discovered,
@@ -404,6 +405,20 @@ async fn a_settled_document_is_not_discovered(store: Store) {
     let stored = read::<Message>(&store, &message(2).id).await;
     store.save(&stored, &message(2)).await.unwrap();
     assert_eq!(counters(&discovered(&store).await), [1, 2, 3]);
+}
+
+async fn what_is_open_is_counted_and_what_is_settled_is_not(store: Store) {
+    assert_eq!(store.count_open(Collection::Messages).await.unwrap(), 0);
+    for n in 1..=3 {
+        insert(&store, &message(n)).await;
+    }
+    insert(&store, &settled(&message(4))).await;
+    insert(&store, &reply(5)).await;
+    assert_eq!(store.count_open(Collection::Messages).await.unwrap(), 3);
+    assert_eq!(store.count_open(Collection::Inbound).await.unwrap(), 1);
+    let stored = read::<Message>(&store, &message(2).id).await;
+    store.save(&stored, &settled(&stored.record)).await.unwrap();
+    assert_eq!(store.count_open(Collection::Messages).await.unwrap(), 2);
 }
 
 async fn a_header_holds_what_the_queue_orders_by(store: Store) {

@@ -8,6 +8,7 @@ mod schema;
 mod thread;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
@@ -22,11 +23,14 @@ use super::{
 use crate::domain::id::DocId;
 use crate::domain::time::UnixMillis;
 
-/// SQLite behind two threads; clones share them.
+/// SQLite behind its threads; clones share them.
 #[derive(Debug, Clone)]
 pub struct EmbeddedStore {
+    dir: Arc<Path>,
     writer: Writer,
     reader: Reader,
+    /// Counting walks every open row: on a connection of its own, so that no look-up waits for it.
+    counter: Reader,
 }
 
 impl EmbeddedStore {
@@ -37,8 +41,9 @@ impl EmbeddedStore {
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
         let path = schema::prepare(dir)?;
         let writer = Writer::start(path.clone())?;
-        let reader = Reader::start(path)?;
-        Ok(Self { writer, reader })
+        let reader = Reader::start(path.clone())?;
+        let counter = Reader::start(path)?;
+        Ok(Self { dir: dir.into(), writer, reader, counter })
     }
 
     pub(super) async fn insert<R: Record>(&self, record: &R) -> Result<Inserted, StoreError> {
@@ -144,6 +149,28 @@ impl EmbeddedStore {
         *seen = Discovery { last_seq: Some(last.max(since.unwrap_or(0))), foreign: Some(foreign) };
         Ok(if since.is_some() { Discovered::New(headers) } else { Discovered::Whole(headers) })
     }
+
+    pub(super) async fn count_open(&self, collection: Collection) -> Result<u64, StoreError> {
+        let count = move |db: &Connection| {
+            db.prepare_cached(&count_open_sql(collection))?.query_row([], |row| row.get::<_, i64>(0))
+        };
+        self.counter.run(count).await.map(i64::unsigned_abs)
+    }
+
+    pub(super) async fn free_space(&self) -> Result<u64, StoreError> {
+        let dir = Arc::clone(&self.dir);
+        // A system call that waits for the disk.
+        let asked = tokio::task::spawn_blocking(move || rustix::fs::statvfs(&*dir)).await;
+        let unavailable = |e: String| StoreError::Unavailable(format!("the disk can't be measured: {e}"));
+        let disk = asked.map_err(|e| unavailable(e.to_string()))?.map_err(|e| unavailable(e.to_string()))?;
+        Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+    }
+}
+
+/// Counts along the partial index of open rows, which holds nothing else.
+fn count_open_sql(collection: Collection) -> String {
+    let table = collection.name();
+    format!("SELECT COUNT(*) FROM {table} INDEXED BY {table}_open WHERE open = 1")
 }
 
 fn select<R: Record>(filter: &str) -> String {

@@ -205,4 +205,6 @@ fn every_look_up_is_an_index_in_its_own_order() {
     }
     let steps = plan(&db, &select_open(Collection::Messages));
     assert!(matches!(steps.as_slice(), [step] if step.contains("messages_open ")), "{steps:?}");
+    let steps = plan(&db, &count_open_sql(Collection::Messages));
+    assert!(matches!(steps.as_slice(), [step] if step.ends_with("COVERING INDEX messages_open")), "{steps:?}");
 }

@@ -1,4 +1,4 @@
-//! Two threads around two connections: one that writes with group commit, one that reads.
+//! Threads, each around a connection of its own: one that writes with group commit, and those that read.
 //!
 //! The writer drains what is waiting, runs it in one transaction, commits once and answers all: no timer. Invariant: no
 //! answer before the commit. After a failed commit the connection is closed, and nothing is promised until a new one has
@@ -157,7 +157,7 @@ fn transact(db: &Connection, writes: Vec<Write>, answers: &mut Vec<Answer>) -> r
     transaction.commit()
 }
 
-/// The reading thread.
+/// A reading thread.
 #[derive(Debug, Clone)]
 pub(super) struct Reader(mpsc::Sender<Read>);
 

@@ -149,6 +149,13 @@ impl MongoStore {
         Ok(Discovered::Whole(headers))
     }
 
+    pub(super) async fn count_open(&self, collection: Collection) -> Result<u64, StoreError> {
+        let source = self.0.reading(collection).await?;
+        let limit = self.0.operation();
+        let count = async move { source.count_documents(lookup::open()).max_time(limit).await };
+        Ok(self.0.run(count).await?)
+    }
+
     pub(super) async fn purge(
         &self,
         collection: Collection,
