@@ -12,7 +12,7 @@ use crate::delivery::{InboundSettings, InboundWorker, LoopParts, Outbound, Outbo
 use crate::domain::compose::{self, ComposeRules};
 use crate::domain::id::LocationId;
 use crate::domain::transition::{self, Rules};
-use crate::http::{HttpParts, HttpSettings, router};
+use crate::http::{HttpParts, HttpSettings, Slots, router};
 use crate::leader::{Kind, Leadership};
 use crate::lifecycle::{Bells, Condition, Stop};
 use crate::oauth::{Installer, InstallerSettings, Tokens, TokensParts};
@@ -96,6 +96,7 @@ impl App {
             condition: condition.clone(),
             metrics: metrics.clone(),
             clock: clock.clone(),
+            slots: Slots::default(),
             settings: HttpSettings {
                 accept_timeout: config.http.accept_timeout,
                 provider_id: config.ghl.conversation_provider_id.clone(),

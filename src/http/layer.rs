@@ -1,6 +1,7 @@
 //! What surrounds every request: its id, its span, panics, and the deadline and body of the endpoints that store.
 //!
-//! Invariant: from headers read to answer a storing endpoint takes at most its deadline, whatever the body or the store does.
+//! Invariant: from headers read to answer a storing endpoint takes at most its deadline, whatever the body or the store does,
+//! and it reads no body without a slot.
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
@@ -8,14 +9,18 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{Request, State};
-use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use futures_util::FutureExt;
+use futures_util::{FutureExt, StreamExt};
 use tracing::Instrument;
 
 use super::answer::Problem;
-use super::{BODY_LIMIT, Shared, WEBHOOK_LIMIT};
+use super::slots::Slot;
+use super::{BODY_LIMIT, HttpParts, Shared, WEBHOOK_LIMIT};
+
+/// A body that nobody will look at gets this long to arrive: below every `ACCEPT_TIMEOUT`.
+const DISCARD: Duration = Duration::from_secs(1);
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -69,7 +74,7 @@ pub(super) async fn every_request(State(shared): State<Shared>, request: Request
 /// Webhooks: what can't be taken now is 429, a panic included.
 pub(super) async fn guard_webhook(State(shared): State<Shared>, request: Request, next: Next) -> Response {
     let began = shared.clock.mono();
-    let (mut response, early) = guard(&shared, request, next, WEBHOOK_LIMIT, Problem::try_again).await;
+    let (mut response, early) = guard(&shared, request, next, Door::Webhook).await;
     let told = response.extensions_mut().remove::<Counted>().map(|counted| counted.0);
     // Neither early nor counted by the handler: the signature was refused.
     let word = early.or(told).unwrap_or("refused");
@@ -79,32 +84,64 @@ pub(super) async fn guard_webhook(State(shared): State<Shared>, request: Request
 
 /// The gateway's endpoints: what can't be taken now is 503.
 pub(super) async fn guard_gateway(State(shared): State<Shared>, request: Request, next: Next) -> Response {
-    guard(&shared, request, next, BODY_LIMIT, Problem::unavailable).await.0
+    let (response, early) = guard(&shared, request, next, Door::Gateway).await;
+    if let Some(word) = early {
+        shared.metrics.reply(word);
+    }
+    response
+}
+
+/// Who comes in, and what holds for them.
+#[derive(Debug, Clone, Copy)]
+enum Door {
+    Webhook,
+    Gateway,
+}
+
+impl Door {
+    fn limit(self) -> usize {
+        match self {
+            Self::Webhook => WEBHOOK_LIMIT,
+            Self::Gateway => BODY_LIMIT,
+        }
+    }
+
+    fn slot(self, shared: &HttpParts, length: Option<u64>) -> Option<Slot<'_>> {
+        match self {
+            Self::Webhook => shared.slots.webhook(length),
+            Self::Gateway => shared.slots.reply(),
+        }
+    }
+
+    /// "Cannot take it now", as this caller understands it.
+    fn cannot(self) -> Response {
+        match self {
+            Self::Webhook => Problem::try_again(),
+            Self::Gateway => Problem::unavailable(),
+        }
+        .into_response()
+    }
 }
 
 /// Reads the body and runs the handler under one deadline; answers also the word to count, when it ended early.
-async fn guard(
-    shared: &Shared,
-    request: Request,
-    next: Next,
-    limit: usize,
-    cannot: fn() -> Problem,
-) -> (Response, Option<&'static str>) {
+async fn guard(shared: &Shared, request: Request, next: Next, door: Door) -> (Response, Option<&'static str>) {
     let deadline = shared.settings.accept_timeout;
+    let length = declared(request.headers());
+    if length.is_some_and(|length| length > door.limit() as u64) {
+        return too_large();
+    }
+    let Some(_slot) = door.slot(shared, length) else {
+        // Read and kept nowhere: to close on unread bytes would reset the connection, and the answer with it.
+        let _ = tokio::time::timeout(DISCARD, discard(request.into_body())).await;
+        return (door.cannot(), Some("busy"));
+    };
     let work = async {
         let (mut parts, body) = request.into_parts();
-        let bytes = match read(body, &parts.headers, limit).await {
+        let bytes = match read(body, door.limit()).await {
             Ok(bytes) => bytes,
-            Err(Unread::TooLarge) => {
-                let problem = Problem::new(
-                    StatusCode::PAYLOAD_TOO_LARGE,
-                    "too_large",
-                    "The body is larger than this address takes.",
-                );
-                return (problem.into_response(), Some("too_large"));
-            }
+            Err(Unread::TooLarge) => return too_large(),
             // The sender broke off: it hears nothing anyway, and may send again.
-            Err(Unread::Broken) => return (cannot().into_response(), Some("broken_off")),
+            Err(Unread::Broken) => return (door.cannot(), Some("broken_off")),
         };
         parts.extensions.insert(RawBody(bytes));
         (next.run(Request::from_parts(parts, Body::empty())).await, None)
@@ -114,13 +151,18 @@ async fn guard(
         Ok(Ok(answered)) => answered,
         Ok(Err(panic)) => {
             log_panic(panic.as_ref());
-            (cannot().into_response(), Some("panic"))
+            (door.cannot(), Some("panic"))
         }
         Err(_) => {
             tracing::warn!(deadline_ms = millis(deadline), "not stored within the deadline");
-            (cannot().into_response(), Some("deadline"))
+            (door.cannot(), Some("deadline"))
         }
     }
+}
+
+async fn discard(body: Body) {
+    let mut frames = body.into_data_stream();
+    while let Some(Ok(_)) = frames.next().await {}
 }
 
 enum Unread {
@@ -128,11 +170,16 @@ enum Unread {
     Broken,
 }
 
-async fn read(body: Body, headers: &axum::http::HeaderMap, limit: usize) -> Result<Bytes, Unread> {
-    let declared = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
-    if declared.is_some_and(|length| length > limit as u64) {
-        return Err(Unread::TooLarge);
-    }
+fn too_large() -> (Response, Option<&'static str>) {
+    let sentence = "The body is larger than this address takes.";
+    (Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", sentence).into_response(), Some("too_large"))
+}
+
+fn declared(headers: &HeaderMap) -> Option<u64> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+async fn read(body: Body, limit: usize) -> Result<Bytes, Unread> {
     to_bytes(body, limit).await.map_err(|e| {
         use std::error::Error as _;
         let too_large = e.source().is_some_and(|s| s.is::<http_body_util::LengthLimitError>());

@@ -9,6 +9,7 @@ mod install;
 mod layer;
 mod page;
 mod serve;
+mod slots;
 mod status;
 mod webhook;
 
@@ -19,6 +20,7 @@ use axum::Router;
 use axum::routing::{get, post};
 
 pub use serve::{Listener, ServeError, serve};
+pub use slots::Slots;
 pub use status::metrics_router;
 
 use crate::clock::Clock;
@@ -42,6 +44,7 @@ pub struct HttpParts {
     pub condition: Condition,
     pub metrics: Metrics,
     pub clock: Clock,
+    pub slots: Slots,
     pub settings: HttpSettings,
 }
 

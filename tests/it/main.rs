@@ -11,6 +11,7 @@ mod inbound;
 mod install;
 mod outage;
 mod outbound;
+mod overload;
 mod process;
 mod store_contract;
 mod support;
@@ -77,6 +78,7 @@ fn main() -> ExitCode {
         ("outbound", outbound::cases()),
         ("inbound", inbound::cases()),
         ("crash", crash::cases()),
+        ("overload", overload::cases()),
     ] {
         for (name, case) in cases {
             let dir = scratch.dir();
@@ -86,12 +88,16 @@ fn main() -> ExitCode {
             }));
         }
     }
-    for (name, case) in crash::replica_cases() {
+    for (name, case) in crash::replica_cases().into_iter().chain(overload::replica_cases()) {
         trials.push(on_mongo(format!("mongo::replica::{name}"), &uri, move |uri| {
             case(Place::Mongo { uri: with_database(&uri, &fresh_database()) })
         }));
     }
-    for (area, cases) in [("webhook", webhook::embedded_cases()), ("crash", crash::embedded_cases())] {
+    for (area, cases) in [
+        ("webhook", webhook::embedded_cases()),
+        ("crash", crash::embedded_cases()),
+        ("overload", overload::embedded_cases()),
+    ] {
         for (name, case) in cases {
             let dir = scratch.dir();
             trials.push(trial(format!("embedded::{area}::{name}"), move || case(Place::Embedded(dir))));

@@ -382,14 +382,14 @@ async fn stored(w: &World) -> (usize, usize) {
 }
 
 /// One counter of the metrics page.
-fn counted(w: &World, family: &str, kind: &str) -> u64 {
+pub fn counted(w: &World, family: &str, kind: &str) -> u64 {
     let name = format!("cast_ghl_{family}_total{{kind=\"{kind}\"}} ");
     let page = w.app.metrics().render();
     page.lines().find_map(|line| line.strip_prefix(&name)).map_or(0, |n| n.parse().expect("a count"))
 }
 
 /// Checks the one shape of errors and answers its code.
-async fn in_shape(answer: reqwest::Response) -> String {
+pub async fn in_shape(answer: reqwest::Response) -> String {
     let id = header(&answer, "x-request-id");
     assert_eq!(header(&answer, "content-type"), "application/json");
     let body: Value = answer.json().await.expect("JSON");

@@ -292,6 +292,26 @@ impl World {
     }
 }
 
+/// Another process's port, closed with this value.
+pub struct Port {
+    pub base: String,
+    serving: Serving,
+}
+
+impl Port {
+    pub async fn of(app: &App) -> Self {
+        let listener = Listener::bind(([127, 0, 0, 1], 0).into()).await.expect("a port");
+        let base = format!("http://{}", listener.addr());
+        Self { base, serving: serve_on(listener, app) }
+    }
+}
+
+impl Drop for Port {
+    fn drop(&mut self) {
+        self.serving.close.cancel();
+    }
+}
+
 /// A header of an answer; empty when it is not there.
 pub fn header(answer: &reqwest::Response, name: &str) -> String {
     answer.headers().get(name).map(|v| v.to_str().expect("plain").to_owned()).unwrap_or_default()
