@@ -5,6 +5,7 @@
 
 mod child;
 mod configuration;
+mod drain;
 mod life;
 mod sandbox;
 mod serving;
@@ -29,12 +30,19 @@ pub fn trials(dir: impl Fn() -> PathBuf, uri: &Result<String, String>) -> Vec<Tr
         trials.push(trial(format!("process::{name}"), missing, move || case(dir)));
     }
     let openssl_missing = signature::openssl_missing();
-    let everywhere = life::cases().into_iter().chain(signature::cases()).map(|case| (case, None));
+    let everywhere = life::cases().into_iter().chain(drain::cases()).chain(signature::cases()).map(|case| (case, None));
     let with_openssl = signature::openssl_cases().into_iter().map(|case| (case, openssl_missing.clone()));
     for ((name, case), missing) in everywhere.chain(with_openssl) {
         let spot = Spot::embedded(dir());
         trials.push(trial(format!("embedded::process::{name}"), missing.clone(), move || case(spot)));
         let missing = missing.or(uri.clone().err());
+        let (uri, dir) = (uri.clone().unwrap_or_default(), dir());
+        trials.push(trial(format!("mongo::process::{name}"), missing, move || {
+            case(Spot { store: Place::Mongo { uri: with_database(&uri, &fresh_database()) }, dir })
+        }));
+    }
+    for (name, case) in drain::replica_cases() {
+        let missing = uri.clone().err();
         let (uri, dir) = (uri.clone().unwrap_or_default(), dir());
         trials.push(trial(format!("mongo::process::{name}"), missing, move || {
             case(Spot { store: Place::Mongo { uri: with_database(&uri, &fresh_database()) }, dir })

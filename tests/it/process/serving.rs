@@ -107,6 +107,13 @@ impl Serving {
         self.take_up().await;
     }
 
+    /// Another process beside this one, with the same settings: for a store that replicas may share. Its base URL.
+    pub async fn replica(&self) -> (Child, String) {
+        let (process, base) = listening(&self.vars, &self.dir).await;
+        until_ready(&self.http, &base, 200).await;
+        (process, base)
+    }
+
     async fn take_up(&self) {
         self.ghl.set_webhook_url(&self.webhook_url());
         self.until_ready(200).await;
