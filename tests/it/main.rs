@@ -13,6 +13,7 @@ mod outage;
 mod outbound;
 mod overload;
 mod process;
+mod shutdown;
 mod store_contract;
 mod support;
 mod webhook;
@@ -79,6 +80,7 @@ fn main() -> ExitCode {
         ("inbound", inbound::cases()),
         ("crash", crash::cases()),
         ("overload", overload::cases()),
+        ("shutdown", shutdown::cases()),
     ] {
         for (name, case) in cases {
             let dir = scratch.dir();
@@ -88,7 +90,9 @@ fn main() -> ExitCode {
             }));
         }
     }
-    for (name, case) in crash::replica_cases().into_iter().chain(overload::replica_cases()) {
+    for (name, case) in
+        crash::replica_cases().into_iter().chain(overload::replica_cases()).chain(shutdown::replica_cases())
+    {
         trials.push(on_mongo(format!("mongo::replica::{name}"), &uri, move |uri| {
             case(Place::Mongo { uri: with_database(&uri, &fresh_database()) })
         }));
