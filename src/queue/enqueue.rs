@@ -171,7 +171,7 @@ impl Enqueue {
 /// Epoch numbers below 10¹¹ are seconds, others milliseconds (cast contract).
 #[must_use]
 pub fn parse_epoch(number: i64) -> UnixMillis {
-    if number.abs() < 100_000_000_000 { UnixMillis(number.saturating_mul(1000)) } else { UnixMillis(number) }
+    if number.unsigned_abs() < 100_000_000_000 { UnixMillis(number.saturating_mul(1000)) } else { UnixMillis(number) }
 }
 
 #[cfg(test)]
@@ -182,5 +182,6 @@ mod tests {
     fn an_epoch_below_ten_to_the_eleventh_is_seconds() {
         assert_eq!(parse_epoch(1_700_000_000), UnixMillis(1_700_000_000_000));
         assert_eq!(parse_epoch(1_700_000_000_000), UnixMillis(1_700_000_000_000));
+        assert_eq!(parse_epoch(i64::MIN), UnixMillis(i64::MIN));
     }
 }
