@@ -8,6 +8,7 @@ pub mod contact;
 pub mod id;
 pub mod inbound;
 pub mod installation;
+pub mod json;
 pub mod leadership;
 pub mod message;
 pub mod outcome;

@@ -6,6 +6,7 @@
 use serde_json::Value;
 
 use super::id::{GhlMessageId, LocationId};
+use super::json;
 use super::message::Intake;
 
 /// What a webhook asks for.
@@ -35,9 +36,7 @@ const LIFECYCLE: [&str; 5] = ["INSTALL", "UNINSTALL", "UPDATE", "PLAN_CHANGE", "
 /// Reads the raw body. `provider` is the configured conversation provider.
 #[must_use]
 pub fn read(body: &[u8], provider: Option<&str>) -> Read {
-    let parsed =
-        serde_json::from_slice::<Value>(body).or_else(|_| serde_json::from_slice(&without_lone_surrogates(body)));
-    let Ok(value) = parsed else { return Read::Unreadable("it is not JSON") };
+    let Some(value) = json::read(body) else { return Read::Unreadable("it is not JSON") };
     let Some(object) = value.as_object() else { return Read::Unreadable("it is not a JSON object") };
     let field = |name: &str| object.get(name).filter(|v| !v.is_null());
     match field("type") {
@@ -67,29 +66,6 @@ pub fn read(body: &[u8], provider: Option<&str>) -> Read {
         attachments: attachments(field("attachments")),
         user_id: text(field("userId")),
     }))
-}
-
-/// JavaScript writes an emoji that was cut in half as a lone `\\ud83d`, which no strict reader takes (ECMA-404 allows it): the
-/// half becomes U+FFFD, and the message is not lost for it.
-fn without_lone_surrogates(body: &[u8]) -> Vec<u8> {
-    let unit = |at: usize| {
-        let hex = body.get(at..at + 6)?.strip_prefix(b"\\u")?;
-        u16::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok()
-    };
-    let mut out = Vec::with_capacity(body.len());
-    let mut at = 0;
-    while at < body.len() {
-        let (taken, written): (usize, &[u8]) = match (unit(at), unit(at + 6)) {
-            (Some(0xD800..=0xDBFF), Some(0xDC00..=0xDFFF)) => (12, &body[at..at + 12]),
-            (Some(0xD800..=0xDFFF), _) => (6, b"\\ufffd"),
-            // An escaped backslash is no beginning of an escape.
-            _ if body[at] == b'\\' => (2, &body[at..body.len().min(at + 2)]),
-            _ => (1, &body[at..=at]),
-        };
-        out.extend_from_slice(written);
-        at += taken;
-    }
-    out
 }
 
 /// Empty, `SMS` in any case, and `Custom` (an extra provider) claim to be an SMS.

@@ -19,6 +19,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::routing::{get, post};
 
+pub use inbound::read_reply;
 pub use serve::{Listener, ServeError, serve};
 pub use slots::Slots;
 pub use status::metrics_router;

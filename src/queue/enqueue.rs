@@ -40,6 +40,7 @@ pub enum EnqueueError {
 }
 
 /// A reply as the gateway posted it, checked for shape.
+#[derive(Clone, PartialEq, Eq)]
 pub struct NewReply {
     pub from: String,
     pub to: Option<String>,

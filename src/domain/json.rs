@@ -1,0 +1,35 @@
+//! JSON as JavaScript writes it: read strictly, and once more where half an emoji is all that is wrong.
+//!
+//! Invariant: what a strict reader takes is taken as it is. Pure: imports nothing.
+
+use serde_json::Value;
+
+/// Reads a body; `None` when it is not JSON.
+///
+/// JavaScript writes an emoji that was cut in half as a lone `\\ud83d`, which no strict reader takes (ECMA-404 allows it): the
+/// half becomes U+FFFD, and the message is not lost for it.
+#[must_use]
+pub fn read(body: &[u8]) -> Option<Value> {
+    serde_json::from_slice(body).or_else(|_| serde_json::from_slice(&without_lone_surrogates(body))).ok()
+}
+
+fn without_lone_surrogates(body: &[u8]) -> Vec<u8> {
+    let unit = |at: usize| {
+        let hex = body.get(at..at + 6)?.strip_prefix(b"\\u")?;
+        u16::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok()
+    };
+    let mut out = Vec::with_capacity(body.len());
+    let mut at = 0;
+    while at < body.len() {
+        let (taken, written): (usize, &[u8]) = match (unit(at), unit(at + 6)) {
+            (Some(0xD800..=0xDBFF), Some(0xDC00..=0xDFFF)) => (12, &body[at..at + 12]),
+            (Some(0xD800..=0xDFFF), _) => (6, b"\\ufffd"),
+            // An escaped backslash is no beginning of an escape.
+            _ if body[at] == b'\\' => (2, &body[at..body.len().min(at + 2)]),
+            _ => (1, &body[at..=at]),
+        };
+        out.extend_from_slice(written);
+        at += taken;
+    }
+    out
+}
