@@ -280,23 +280,25 @@ impl Values {
     }
 }
 
+/// A row as it is on the disk: bytes, since a broken one may not even be text, and must not spoil its neighbours.
 struct RawDoc {
     id: DocId,
     revision: Revision,
-    fixed: String,
-    live: String,
+    fixed: Vec<u8>,
+    live: Vec<u8>,
 }
 
 impl RawDoc {
     fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
-        Ok(Self { id: DocId(row.get(0)?), revision: Revision(row.get(1)?), fixed: row.get(2)?, live: row.get(3)? })
+        let bytes = |column| Ok::<_, rusqlite::Error>(row.get_ref(column)?.as_bytes()?.to_vec());
+        Ok(Self { id: DocId(row.get(0)?), revision: Revision(row.get(1)?), fixed: bytes(2)?, live: bytes(3)? })
     }
 
     fn decode<R: Record>(self) -> Result<Stored<R>, StoreError> {
         let corrupt = |detail: String| StoreError::Corrupt { id: self.id.clone(), detail };
         // serde_json's errors name positions and types; values only for short scalars of our own fields.
-        let fixed = serde_json::from_str(&self.fixed).map_err(|e| corrupt(format!("{:?}", e.classify())))?;
-        let live = serde_json::from_str(&self.live).map_err(|e| corrupt(format!("{:?}", e.classify())))?;
+        let fixed = serde_json::from_slice(&self.fixed).map_err(|e| corrupt(format!("{:?}", e.classify())))?;
+        let live = serde_json::from_slice(&self.live).map_err(|e| corrupt(format!("{:?}", e.classify())))?;
         let record =
             R::join(self.id.clone(), fixed, live).ok_or_else(|| corrupt("its parts do not belong together".into()))?;
         Ok(Stored { record, revision: self.revision })

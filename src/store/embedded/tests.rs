@@ -178,6 +178,23 @@ async fn a_tombstone_reads_as_absent_and_its_repeat_is_a_duplicate() {
     assert_eq!(store.get::<Message>(&record.id).await.unwrap(), None);
 }
 
+#[tokio::test]
+async fn a_document_that_is_not_even_text_is_corrupt_and_its_neighbour_is_still_found() {
+    let place = Place::new();
+    let store = place.open();
+    let (bad, good) = (message("bad", "a"), message("good", "a"));
+    store.insert(&bad).await.unwrap();
+    store.insert(&good).await.unwrap();
+    for column in ["fixed", "live"] {
+        let spoil = format!("UPDATE messages SET {column} = CAST(x'7bff7d' AS TEXT) WHERE id = '{}'", bad.id.as_str());
+        store.writer.run(move |db| db.execute(&spoil, [])).await.unwrap();
+        let error = store.get::<Message>(&bad.id).await.unwrap_err();
+        assert!(matches!(error, StoreError::Corrupt { id, .. } if id == bad.id));
+        let found = store.find::<Message>(Query::Due { now: UnixMillis(9), limit: 9 }).await.unwrap();
+        assert!(found.len() == 1 && found[0].record == good);
+    }
+}
+
 /// The steps of SQLite's plan for `sql`.
 fn plan(db: &Connection, sql: &str) -> Vec<String> {
     let mut statement = db.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
