@@ -196,8 +196,9 @@ impl Record for ContactNote {
         (&(), self)
     }
 
-    fn join(_: DocId, (): (), live: Self) -> Option<Self> {
-        Some(live)
+    fn join(id: DocId, (): (), live: Self) -> Option<Self> {
+        // A save writes under the record's own name: one that names another phone would take that one's place.
+        (Record::id(&live) == id).then_some(live)
     }
 
     fn keys(&self) -> Keys {
@@ -235,8 +236,8 @@ impl Record for LeaderRecord {
         (&(), &self.0)
     }
 
-    fn join(_: DocId, (): (), live: LeaderDoc) -> Option<Self> {
-        Some(Self(live))
+    fn join(id: DocId, (): (), live: LeaderDoc) -> Option<Self> {
+        (id == Self::key()).then_some(Self(live))
     }
 
     fn keys(&self) -> Keys {
