@@ -89,7 +89,7 @@ impl Handler for Outbound {
         let intake = &accepted.intake;
         let stored = self.store.get::<Installation>(&DocId::location(&intake.location)).await?;
         let installation = stored.map(|s| s.record);
-        match may_send(installation.as_ref(), accepted.at, now, self.settings.install_wait) {
+        match may_send(installation.as_ref(), message.waits_since(), now, self.settings.install_wait) {
             MaySend::Yes => {}
             MaySend::HoldUntil(until) => return Ok(Prepared::Hold { until }),
             MaySend::Never(code, sentence) => return Ok(Prepared::Reject { code, sentence: sentence.to_owned() }),

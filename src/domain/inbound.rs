@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::id::{CompanyId, DocId, LocationId};
 use super::message::DOCUMENT_VERSION;
 use super::phone::Phone;
-use super::retry;
+use super::retry as backoff;
 use super::time::UnixMillis;
 
 /// The reply as the gateway posted it. Never changes.
@@ -71,6 +71,12 @@ pub struct ReplyProgress {
     /// Why it is not posted, in a word for operators.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
+    /// A person's last retry: from here its age counts anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retried_at: Option<UnixMillis>,
+    /// A person set it aside for good.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dropped_at: Option<UnixMillis>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub settled_at: Option<UnixMillis>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -91,6 +97,9 @@ pub enum ReplyState {
 }
 
 impl ReplyState {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Received, Self::Posted, Self::Unrouted, Self::NotAPhone, Self::Dead];
+
     /// The word stored in keys.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -127,6 +136,8 @@ impl Reply {
             conversation_id: None,
             not_stored: 0,
             why: None,
+            retried_at: None,
+            dropped_at: None,
             settled_at: (!phone).then_some(at),
             strip_at: (!phone).then(|| at.after(retention)),
         };
@@ -176,7 +187,7 @@ pub enum ReplyStep {
 pub fn after_step(reply: &Reply, step: ReplyStep, now: UnixMillis, retention: Duration, jitter: f64) -> ReplyProgress {
     let mut p = reply.progress.clone();
     let again = |mut p: ReplyProgress, wait: Duration, why: &str| {
-        if now.since(reply.accepted.at) >= REPLY_MAX_AGE {
+        if now.since(reply.progress.retried_at.unwrap_or(reply.accepted.at)) >= REPLY_MAX_AGE {
             return settle(p, ReplyState::Dead, Some(why), now, retention);
         }
         p.tries += 1;
@@ -196,7 +207,7 @@ pub fn after_step(reply: &Reply, step: ReplyStep, now: UnixMillis, retention: Du
         }
         ReplyStep::ContactGone => {
             p.contact_id = None;
-            let wait = retry::report(p.tries, jitter);
+            let wait = backoff::report(p.tries, jitter);
             again(p, wait, "the contact was deleted")
         }
         ReplyStep::Posted { message, conversation } => {
@@ -209,16 +220,16 @@ pub fn after_step(reply: &Reply, step: ReplyStep, now: UnixMillis, retention: Du
             if p.not_stored >= NOT_STORED_LIMIT {
                 settle(p, ReplyState::Dead, Some("the CRM answered without storing it"), now, retention)
             } else {
-                let wait = retry::report(p.tries, jitter);
+                let wait = backoff::report(p.tries, jitter);
                 again(p, wait, "the CRM answered without storing it")
             }
         }
         ReplyStep::Later { wait, why } => {
-            let wait = wait.unwrap_or_else(|| retry::report(p.tries, jitter));
+            let wait = wait.unwrap_or_else(|| backoff::report(p.tries, jitter));
             again(p, wait, why)
         }
         ReplyStep::Unknown => {
-            let wait = UNKNOWN_POST_WAIT.max(retry::report(p.tries, jitter));
+            let wait = UNKNOWN_POST_WAIT.max(backoff::report(p.tries, jitter));
             again(p, wait, "the CRM did not answer")
         }
         ReplyStep::Refused(why) => settle(p, ReplyState::Dead, Some(&why), now, retention),
@@ -238,6 +249,58 @@ fn settle(
         settled_at: Some(now),
         strip_at: Some(now.after(retention)),
         ..p
+    }
+}
+
+/// Why a person can't do that to a reply, as a sentence that says how things stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ReplyRefusal {
+    #[error("it is in the CRM already")]
+    Posted,
+    #[error("it is on its way into the CRM already")]
+    OnItsWay,
+    #[error("its sender is no phone number, so there is nobody to post it to")]
+    NotAPhone,
+    #[error("it was dropped, which is for good")]
+    Dropped,
+}
+
+/// A person's retry of a reply nobody could route or post: routed anew unless its place is known. After an unknown outcome
+/// it may stand in the CRM twice (bridge §7: better twice than lost).
+///
+/// # Errors
+/// [`ReplyRefusal`]
+pub fn retry(reply: &Reply, now: UnixMillis) -> Result<ReplyProgress, ReplyRefusal> {
+    Ok(ReplyProgress {
+        state: ReplyState::Received,
+        due_at: now,
+        tries: 0,
+        not_stored: 0,
+        why: None,
+        retried_at: Some(now),
+        settled_at: None,
+        strip_at: None,
+        ..stranded(reply)?.clone()
+    })
+}
+
+/// Sets a reply nobody could route or post aside for good.
+///
+/// # Errors
+/// [`ReplyRefusal`]
+pub fn set_aside(reply: &Reply, now: UnixMillis) -> Result<ReplyProgress, ReplyRefusal> {
+    Ok(ReplyProgress { dropped_at: Some(now), ..stranded(reply)?.clone() })
+}
+
+/// The progress of a reply that only a person can help.
+fn stranded(reply: &Reply) -> Result<&ReplyProgress, ReplyRefusal> {
+    let p = &reply.progress;
+    match p.state {
+        ReplyState::Posted => Err(ReplyRefusal::Posted),
+        ReplyState::Received => Err(ReplyRefusal::OnItsWay),
+        ReplyState::NotAPhone => Err(ReplyRefusal::NotAPhone),
+        ReplyState::Unrouted | ReplyState::Dead if p.dropped_at.is_some() => Err(ReplyRefusal::Dropped),
+        ReplyState::Unrouted | ReplyState::Dead => Ok(p),
     }
 }
 
@@ -358,6 +421,38 @@ mod tests {
         assert_eq!(name(route(Some(&d), &[sender("A", None, 1)], None, NOW)), Some("D".into()));
         assert_eq!(name(route(None, &[], Some(&d), NOW)), Some("D".into()));
         assert_eq!(route(None, &[], None, NOW), None);
+    }
+
+    #[test]
+    fn a_dead_reply_is_tried_anew_for_as_long_as_a_new_one_and_a_dropped_one_never() {
+        let accepted = ReplyAccepted {
+            v: DOCUMENT_VERSION,
+            at: NOW,
+            replica: "r".into(),
+            counter: 1,
+            from: "09171234567".into(),
+            phone: Phone::parse("09171234567").ok(),
+            to: None,
+            text: None,
+            attachments: Vec::new(),
+            sent_at: NOW,
+            location: None,
+        };
+        let retention = Duration::from_secs(3600);
+        let reply = Reply::accept(DocId::inbound("ab"), accepted, retention);
+        assert_eq!(retry(&reply, NOW), Err(ReplyRefusal::OnItsWay));
+        let old = NOW.after(REPLY_MAX_AGE);
+        let later = |reply: &Reply, now| {
+            reply.with(after_step(reply, ReplyStep::Later { wait: None, why: "no token" }, now, retention, 0.5))
+        };
+        let dead = later(&reply, old);
+        assert_eq!(dead.progress.state, ReplyState::Dead);
+        let again = dead.with(retry(&dead, old).unwrap());
+        assert_eq!((again.progress.state, again.progress.settled_at), (ReplyState::Received, None));
+        assert_eq!(later(&again, old).progress.state, ReplyState::Received);
+        assert_eq!(later(&again, old.after(REPLY_MAX_AGE)).progress.state, ReplyState::Dead);
+        let dropped = dead.with(set_aside(&dead, old).unwrap());
+        assert_eq!(retry(&dropped, old), Err(ReplyRefusal::Dropped));
     }
 
     #[test]

@@ -163,11 +163,11 @@ pub enum MaySend {
     Never(FailureCode, &'static str),
 }
 
-/// May a message accepted at `accepted_at` go? A good signature proves GHL, not our app: only an installed location sends.
+/// May a message that waits since `since` go? A good signature proves GHL, not our app: only an installed location sends.
 #[must_use]
 pub fn may_send(
     installation: Option<&Installation>,
-    accepted_at: UnixMillis,
+    since: UnixMillis,
     now: UnixMillis,
     install_wait: Duration,
 ) -> MaySend {
@@ -179,7 +179,7 @@ pub fn may_send(
             "Cast SMS was disconnected from this sub-account. Connect it again and send again.",
         ),
         Some(_) | None => {
-            let until = accepted_at.after(install_wait);
+            let until = since.after(install_wait);
             if now < until { MaySend::HoldUntil(until) } else { MaySend::Never(FailureCode::NotInstalled, NEVER) }
         }
     }

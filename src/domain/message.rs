@@ -82,6 +82,12 @@ impl Message {
         }
     }
 
+    /// Since when it waits to be sent: its acceptance, or a person's resend.
+    #[must_use]
+    pub fn waits_since(&self) -> UnixMillis {
+        self.progress.resent_at.unwrap_or(self.accepted.at)
+    }
+
     /// The same message with other progress.
     #[must_use]
     pub fn with(&self, progress: Progress) -> Self {
@@ -113,6 +119,12 @@ pub struct Progress {
     /// Rises with a person's resend: part of the idempotency key.
     #[serde(default)]
     pub generation: u32,
+    /// A person's last resend: from here its age counts anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resent_at: Option<UnixMillis>,
+    /// A person set it aside for good: it is neither sent nor sent again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dropped_at: Option<UnixMillis>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub settled_at: Option<UnixMillis>,
     /// When the document becomes a tombstone; exists only on settled, unstripped documents.
@@ -135,6 +147,8 @@ impl Progress {
             parts: Vec::new(),
             attempts: Vec::new(),
             generation: 0,
+            resent_at: None,
+            dropped_at: None,
             settled_at: None,
             strip_at: None,
             report: None,
@@ -225,6 +239,19 @@ pub enum State {
 }
 
 impl State {
+    /// All of them.
+    pub const ALL: [Self; 9] = [
+        Self::Queued,
+        Self::Held,
+        Self::Sending,
+        Self::InDoubt,
+        Self::Accepted,
+        Self::Rejected,
+        Self::Parked,
+        Self::Expired,
+        Self::Dead,
+    ];
+
     /// Settled messages neither block their lane nor are looked at again by the queue.
     #[must_use]
     pub fn settled(self) -> bool {
@@ -253,19 +280,7 @@ impl State {
     /// The state of a stored word.
     #[must_use]
     pub fn from_word(word: &str) -> Option<Self> {
-        [
-            Self::Queued,
-            Self::Held,
-            Self::Sending,
-            Self::InDoubt,
-            Self::Accepted,
-            Self::Rejected,
-            Self::Parked,
-            Self::Expired,
-            Self::Dead,
-        ]
-        .into_iter()
-        .find(|state| state.as_str() == word)
+        Self::ALL.into_iter().find(|state| state.as_str() == word)
     }
 }
 

@@ -14,6 +14,7 @@ pub mod message;
 pub mod outcome;
 pub mod phone;
 pub mod report;
+pub mod resend;
 pub mod retry;
 pub mod secret;
 pub mod segment;

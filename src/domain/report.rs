@@ -52,12 +52,12 @@ pub struct Verdict {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
     pub verdict: Verdict,
-    /// Rises with each new verdict and with each call that ended for an older one.
+    /// Rises with each new verdict, with each call that ended for an older one, and when it is withdrawn.
     pub revision: u32,
     /// The revision GHL acknowledged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub told: Option<u32>,
-    /// When to call; absent when told or given up.
+    /// When to call; absent when told, given up or withdrawn.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub due_at: Option<UnixMillis>,
     /// Calls made for this revision.
@@ -133,9 +133,29 @@ impl Report {
         Self { revision: self.revision + 1, told: self.told, ..Self::new(verdict, due_at) }
     }
 
+    /// Its message is on its way again: nobody is told before the next verdict, not even by a call under way that fails.
+    #[must_use]
+    pub fn withdrawn(&self) -> Self {
+        Self {
+            revision: self.revision + 1,
+            told: self.told,
+            due_at: None,
+            ..Self::new(self.verdict.clone(), UnixMillis::default())
+        }
+    }
+
+    /// Neither told nor to be told.
+    #[must_use]
+    pub fn is_withdrawn(&self) -> bool {
+        self.due_at.is_none() && self.told != Some(self.revision) && self.given_up.is_none()
+    }
+
     /// What follows a call that was made for `revision`. `jitter` is uniform in 0..1.
     #[must_use]
     pub fn after_reply(&self, revision: u32, reply: &ReportReply, now: UnixMillis, jitter: f64) -> Self {
+        if self.is_withdrawn() {
+            return self.clone();
+        }
         if revision != self.revision {
             // The older call may have landed last: tell the newest again, under a number of its own.
             return Self { revision: self.revision + 1, told: self.told, ..Self::new(self.verdict.clone(), now) };
@@ -216,6 +236,19 @@ mod tests {
         assert_eq!(late.revision, 3);
         assert_eq!(late.due_at, Some(T0));
         assert_eq!(late.verdict, delivered());
+    }
+
+    #[test]
+    fn a_withdrawn_report_stays_so_whatever_an_older_call_brings_and_the_next_verdict_is_due() {
+        let withdrawn = Report::new(failed(), T0).withdrawn();
+        for reply in [ReportReply::Told, ReportReply::NotYet, ReportReply::NoToken, ReportReply::NotFound] {
+            assert_eq!(withdrawn.after_reply(1, &reply, T0, 0.5), withdrawn);
+        }
+        assert_eq!(withdrawn.woken(T0), withdrawn);
+        let next = withdrawn.corrected(delivered(), T0);
+        assert_eq!((next.revision, next.due_at), (3, Some(T0)));
+        let late = next.after_reply(3, &ReportReply::Told, T0, 0.5).after_reply(1, &ReportReply::Told, T0, 0.5);
+        assert_eq!((late.verdict.clone(), late.due_at), (delivered(), Some(T0)), "the older call may have landed last");
     }
 
     #[test]

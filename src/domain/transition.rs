@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::id::{AttemptId, DocId, Epoch};
 use super::message::{Attempt, AttemptResult, FailureCode, Message, PartRecord, Progress, State};
 use super::report::{Report, ReportSource, ReportStatus, Verdict};
+use super::resend;
 use super::time::UnixMillis;
 
 /// A message claimed this often without any outcome takes the process down each time: it is set aside.
@@ -89,7 +90,7 @@ pub enum Refused {
 pub enum Claim {
     /// Claimed: prepare and send it.
     Go(Progress),
-    /// Too old or too deadly: settled instead.
+    /// Too old, too deadly or stopped by a person: settled instead.
     Settled(Progress),
 }
 
@@ -115,10 +116,13 @@ pub fn claim(message: &Message, epoch: Epoch, now: UnixMillis, rules: &Rules) ->
     if p.state == State::Queued && p.due_at > now {
         return Err(Refused::NotDue);
     }
+    if p.dropped_at.is_some() {
+        return Ok(Claim::Settled(resend::stopped(message, now, rules)));
+    }
     if p.crashes >= MAX_CRASHES {
         return Ok(Claim::Settled(give_up(message, State::Dead, FailureCode::InternalError, now, rules)));
     }
-    if now.since(message.accepted.at) >= rules.message_max_age {
+    if now.since(message.waits_since()) >= rules.message_max_age {
         return Ok(Claim::Settled(give_up(message, State::Expired, FailureCode::Expired, now, rules)));
     }
     Ok(Claim::Go(Progress { state: State::Queued, epoch, crashes: p.crashes + 1, ..p.clone() }))
@@ -163,7 +167,7 @@ pub fn reject(
 /// Records a try before it is made. `parts` is taken only for the first one: later tries use what is stored.
 ///
 /// # Errors
-/// [`Refused`] when the claim is not in force any more or no part is left.
+/// [`Refused`] when the claim is not in force any more, a person dropped the message, or no part is left.
 pub fn begin(
     message: &Message,
     epoch: Epoch,
@@ -172,6 +176,9 @@ pub fn begin(
     now: UnixMillis,
 ) -> Result<Progress, Refused> {
     let mut p = claimed(message, epoch)?.clone();
+    if p.dropped_at.is_some() {
+        return Err(Refused::NotOpen);
+    }
     if p.parts.is_empty() {
         p.parts = parts.to_vec();
     }
@@ -329,7 +336,14 @@ fn give_up(message: &Message, state: State, code: FailureCode, now: UnixMillis, 
     settle(message, p, state, verdict, now, rules)
 }
 
-fn settle(message: &Message, p: Progress, state: State, verdict: Verdict, now: UnixMillis, rules: &Rules) -> Progress {
+pub(super) fn settle(
+    message: &Message,
+    p: Progress,
+    state: State,
+    verdict: Verdict,
+    now: UnixMillis,
+    rules: &Rules,
+) -> Progress {
     let due = now.max(message.accepted.at.after(rules.status_delay));
     let settled_at = p.settled_at.unwrap_or(now);
     let report =
@@ -354,14 +368,14 @@ fn claimed(message: &Message, epoch: Epoch) -> Result<&Progress, Refused> {
 }
 
 /// Some try of a part that nobody accepted may have reached the gateway.
-fn in_doubt(p: &Progress) -> bool {
+pub(super) fn in_doubt(p: &Progress) -> bool {
     p.attempts.iter().any(|a| {
         matches!(a.result, AttemptResult::Open | AttemptResult::Unknown)
             && p.parts.get(a.part).is_some_and(|x| !x.accepted)
     })
 }
 
-fn failed(code: FailureCode, sentence: String) -> Verdict {
+pub(super) fn failed(code: FailureCode, sentence: String) -> Verdict {
     let source = match code {
         FailureCode::UnknownOutcome => ReportSource::Unknown,
         _ => ReportSource::Policy,
@@ -369,7 +383,7 @@ fn failed(code: FailureCode, sentence: String) -> Verdict {
     Verdict { status: ReportStatus::Failed, source, code: Some(code), sentence: Some(sentence) }
 }
 
-fn unknown_sentence(p: &Progress) -> String {
+pub(super) fn unknown_sentence(p: &Progress) -> String {
     match (p.parts.len(), p.next_part()) {
         (n, Some(part)) if n > 1 => format!("Part {} of {n}: {UNKNOWN_SENTENCE}", part + 1),
         _ => UNKNOWN_SENTENCE.to_owned(),
@@ -393,7 +407,7 @@ fn or_earlier(p: &Progress, sentence: String) -> String {
 }
 
 /// "part 1 of 3 was sent, the rest was not", when some but not all parts were accepted.
-fn partly_sent(p: &Progress) -> Option<String> {
+pub(super) fn partly_sent(p: &Progress) -> Option<String> {
     let sent: Vec<String> =
         p.parts.iter().enumerate().filter(|(_, x)| x.accepted).map(|(i, _)| (i + 1).to_string()).collect();
     let all = p.parts.len();
