@@ -102,7 +102,7 @@ impl Enqueue {
         let now = self.clock.now();
         let id = DocId::dead(&digest::sha256_hex(raw));
         let kept = UnreadableKept { v: DOCUMENT_VERSION, raw: STANDARD.encode(raw), why: why.to_owned() };
-        let fate = UnreadableFate { settled_at: now, strip_at: Some(now.after(self.retention)) };
+        let fate = UnreadableFate { settled_at: now, strip_at: Some(now.after(self.retention)), dropped_at: None };
         let inserted = self.store.insert(&Unreadable { id: id.clone(), kept, fate }).await?;
         Ok(Answer { id, inserted })
     }

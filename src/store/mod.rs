@@ -98,9 +98,12 @@ pub struct Keys {
     /// When it becomes a tombstone; only on settled, unstripped documents.
     pub strip_at: Option<i64>,
     pub settled_at: Option<i64>,
+    /// What others call it: GHL's message id, the gateway's ids of its parts. They only grow until the document is stripped.
+    pub names: Vec<String>,
 }
 
-/// A document's place in the queue, without its text. Of the keys, those of reports and of settled documents are left out.
+/// A document's place in the queue, without its text. Of the keys, its names and those of reports and of settled documents
+/// are left out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Header {
     pub id: DocId,
@@ -160,6 +163,32 @@ pub enum Query {
     OpenLane { lane: String, limit: usize },
     /// Everything, by `_id`, after a given one.
     Page { after: Option<DocId>, limit: usize },
+    /// What somebody else calls so (see [`Keys::names`]): any part of it, so ask the document which.
+    Named { name: String, limit: usize },
+    /// What stands in a state, newest first, after a given place.
+    State { state: String, location: Option<String>, after: Option<Place>, limit: usize },
+}
+
+/// A document's place among those of its state: time of acceptance, then `_id`. It holds whatever becomes of the document.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    pub accepted_at: UnixMillis,
+    pub id: DocId,
+}
+
+/// What is left of a document after `RETENTION`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tombstone {
+    /// The state it was settled in.
+    pub state: String,
+    pub settled_at: UnixMillis,
+}
+
+/// What a command opens a store of another process for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    Read,
+    Change,
 }
 
 /// Open headers found by one poll.
@@ -240,6 +269,17 @@ impl Store {
         match self {
             Self::Embedded(store) => store.save(from, to).await,
             Self::Mongo(store) => store.save(from, to).await,
+        }
+    }
+
+    /// What is left of a document that was stripped; `None` for one that is whole or never was.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn tombstone(&self, collection: Collection, id: &DocId) -> Result<Option<Tombstone>, StoreError> {
+        match self {
+            Self::Embedded(store) => store.tombstone(collection, id).await,
+            Self::Mongo(store) => store.tombstone(collection, id).await,
         }
     }
 

@@ -63,9 +63,21 @@ impl Record for Message {
             waits: p.report.as_ref().filter(|r| r.no_token).map(|_| intake.location.to_string()),
             strip_at: at(p.strip_at),
             settled_at: at(p.settled_at),
+            names: names(self),
         }
     }
 }
+
+/// GHL's id, then the gateway's.
+fn names(message: &Message) -> Vec<String> {
+    let gateway = message.progress.parts.iter().filter_map(|part| part.gateway_id.clone());
+    let mut names = vec![message.accepted.intake.message_id.to_string()];
+    names.extend(gateway.filter(|name| name.len() <= LONGEST_NAME));
+    names
+}
+
+/// Longer ids of a gateway are kept, but nobody finds a message by them: MongoDB's indexes have a limit.
+const LONGEST_NAME: usize = 256;
 
 impl Record for Reply {
     const COLLECTION: Collection = Collection::Inbound;
@@ -125,6 +137,9 @@ pub struct UnreadableKept {
 pub struct UnreadableFate {
     pub settled_at: UnixMillis,
     pub strip_at: Option<UnixMillis>,
+    /// A person made a message of it, or set it aside for good.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dropped_at: Option<UnixMillis>,
 }
 
 impl Record for Unreadable {
@@ -145,8 +160,10 @@ impl Record for Unreadable {
     }
 
     fn keys(&self) -> Keys {
+        let dropped = self.fate.dropped_at.is_some();
         Keys {
-            state: Some("dead".to_owned()),
+            accepted_at: Some(self.fate.settled_at.0),
+            state: Some(if dropped { "dropped" } else { "dead" }.to_owned()),
             strip_at: at(self.fate.strip_at),
             settled_at: Some(self.fate.settled_at.0),
             ..Keys::default()

@@ -5,6 +5,7 @@
 
 mod embedded;
 mod kinds;
+mod lookup;
 mod mongo;
 mod sample;
 
@@ -17,7 +18,7 @@ use cast_ghl_provider::domain::message::{
 };
 use cast_ghl_provider::domain::time::UnixMillis;
 use cast_ghl_provider::store::{
-    Collection, Discovered, Discovery, Header, Inserted, Query, Record, Saved, Store, Stored,
+    Collection, Discovered, Discovery, Header, Inserted, Keys, Query, Record, Saved, Store, Stored,
 };
 
 pub use self::embedded::embedded_cases;
@@ -60,6 +61,7 @@ pub fn cases() -> Cases<Store> {
         a_store_that_answers_is_reachable,
     ];
     all.extend(kinds::cases());
+    all.extend(lookup::cases());
     all
 }
 
@@ -429,7 +431,7 @@ async fn a_header_holds_what_the_queue_orders_by(store: Store) {
     let headers = discovered(&store).await;
     let [Header { id, keys }] = headers.as_slice() else { panic!("one is open") };
     assert_eq!(*id, record.id);
-    assert_eq!(*keys, claimed.keys());
+    assert_eq!(*keys, Keys { names: Vec::new(), ..claimed.keys() });
 
     let unrouted = settled_reply(1);
     insert(&store, &unrouted).await;

@@ -7,7 +7,8 @@ mod lock;
 mod schema;
 mod thread;
 
-use std::path::Path;
+use std::borrow::Cow;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rusqlite::types::Value;
@@ -17,8 +18,8 @@ pub use lock::Lock;
 
 use self::thread::{Reader, Writer};
 use super::{
-    Collection, Discovered, Discovery, Header, Inserted, Keys, Query, Record, Revision, Saved, StoreError, Stored,
-    readable,
+    Access, Collection, Discovered, Discovery, Header, Inserted, Keys, Query, Record, Revision, Saved, StoreError,
+    Stored, Tombstone, readable,
 };
 use crate::domain::id::DocId;
 use crate::domain::time::UnixMillis;
@@ -41,13 +42,31 @@ impl EmbeddedStore {
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
         let path = schema::prepare(dir)?;
         let writer = Writer::start(path.clone())?;
-        let reader = Reader::start(path.clone())?;
-        let counter = Reader::start(path)?;
+        Self::with(dir, path, writer, Access::Change)
+    }
+
+    /// Opens the store in `dir` for a command, beside the `serve` that may be using it: takes no lock, makes nothing.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] when there is no store of this release, or it can't be read.
+    pub fn open_existing(dir: &Path, access: Access) -> Result<Self, StoreError> {
+        let path = schema::existing(dir)?;
+        let writer = match access {
+            Access::Read => Writer::absent(),
+            Access::Change => Writer::start(path.clone())?,
+        };
+        Self::with(dir, path, writer, access)
+    }
+
+    fn with(dir: &Path, path: PathBuf, writer: Writer, access: Access) -> Result<Self, StoreError> {
+        let reader = Reader::start(path.clone(), access)?;
+        let counter = Reader::start(path, access)?;
         Ok(Self { dir: dir.into(), writer, reader, counter })
     }
 
     pub(super) async fn insert<R: Record>(&self, record: &R) -> Result<Inserted, StoreError> {
         let row = Values::of(record, Revision::FIRST)?;
+        let names = names(&record.keys());
         let (fixed, _) = record.parts();
         let fixed = json(&record.id(), fixed)?;
         let table = R::COLLECTION.name();
@@ -58,6 +77,10 @@ impl EmbeddedStore {
                 let id = row.0[0].clone();
                 let values = std::iter::once(Value::Text(fixed)).chain(row.0);
                 if db.prepare_cached(&insert)?.execute(params_from_iter(values))? == 1 {
+                    if let Some(names) = names {
+                        let seq = db.last_insert_rowid();
+                        db.prepare_cached(&name_sql(table, "?"))?.execute((seq, names))?;
+                    }
                     return Ok(Inserted::New);
                 }
                 // The counter gives this batch something to sync: its commit proves that the original is durable.
@@ -87,33 +110,53 @@ impl EmbeddedStore {
         let revision = Revision::fresh();
         let row = Values::of(to, revision)?;
         let expected = from.revision.0;
+        let keys = to.keys();
+        // They only grow: most saves leave them alone.
+        let names = if keys.names == from.record.keys().names { None } else { names(&keys) };
         let changed = self
             .writer
             .run(move |db| {
+                let table = R::COLLECTION.name();
                 let sql = format!(
-                    "UPDATE {} SET ({COLUMNS}) = ({MARKS}) WHERE id = ? AND rev = ? AND fixed IS NOT NULL",
-                    R::COLLECTION.name()
+                    "UPDATE {table} SET ({COLUMNS}) = ({MARKS}) WHERE id = ? AND rev = ? AND fixed IS NOT NULL"
                 );
                 let id = row.0[0].clone();
-                let values = row.0.into_iter().chain([id, Value::Integer(expected)]);
-                db.prepare_cached(&sql)?.execute(params_from_iter(values))
+                let values = row.0.into_iter().chain([id.clone(), Value::Integer(expected)]);
+                let changed = db.prepare_cached(&sql)?.execute(params_from_iter(values))?;
+                if let (1, Some(names)) = (changed, names) {
+                    let seq = format!("(SELECT seq FROM {table} WHERE id = ?)");
+                    db.prepare_cached(&name_sql(table, &seq))?.execute((id, names))?;
+                }
+                Ok(changed)
             })
             .await?;
         Ok(if changed == 1 { Saved::Done(Stored { record: to.clone(), revision }) } else { Saved::Conflict })
     }
 
     pub(super) async fn find<R: Record>(&self, query: Query) -> Result<Vec<Stored<R>>, StoreError> {
-        let (filter, mut values, limit) = clause(query);
+        let (filter, mut values, limit) = clause(R::COLLECTION, query);
         values.push(Value::Integer(i64::try_from(limit).unwrap_or(i64::MAX)));
         let rows = self
             .reader
             .run(move |db| {
-                let mut statement = db.prepare_cached(&select::<R>(filter))?;
+                let mut statement = db.prepare_cached(&select::<R>(&filter))?;
                 let rows = statement.query_map(params_from_iter(values), RawDoc::read)?;
                 rows.collect::<rusqlite::Result<Vec<_>>>()
             })
             .await?;
         Ok(readable(rows.into_iter().map(RawDoc::decode)))
+    }
+
+    pub(super) async fn tombstone(&self, collection: Collection, id: &DocId) -> Result<Option<Tombstone>, StoreError> {
+        let id = id.0.clone();
+        let read = |row: &Row<'_>| Ok(Tombstone { state: row.get(0)?, settled_at: UnixMillis(row.get(1)?) });
+        self.reader
+            .run(move |db| {
+                let table = collection.name();
+                let sql = format!("SELECT state, settled_at FROM {table} WHERE id = ? AND fixed IS NULL");
+                db.prepare_cached(&sql)?.query_row([id], read).optional()
+            })
+            .await
     }
 
     pub(super) async fn purge(
@@ -126,7 +169,8 @@ impl EmbeddedStore {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         self.writer
             .run(move |db| {
-                let (strip, forgotten) = purge_sql(collection);
+                let (unname, strip, forgotten) = purge_sql(collection);
+                db.prepare_cached(&unname)?.execute((now.0, limit))?;
                 let stripped = db.prepare_cached(&strip)?.execute((Revision::fresh().0, now.0, limit))?;
                 Ok(stripped + db.prepare_cached(&forgotten)?.execute((forget.0, limit))?)
             })
@@ -178,20 +222,30 @@ fn select<R: Record>(filter: &str) -> String {
     format!("SELECT id, rev, fixed, live FROM {table} WHERE fixed IS NOT NULL AND {filter} LIMIT ?")
 }
 
-/// A batch to tombstones, a batch of tombstones away.
-fn purge_sql(collection: Collection) -> (String, String) {
+/// What inserts the names of the document at `seq` for its look-up.
+fn name_sql(table: &str, seq: &str) -> String {
+    format!("INSERT OR IGNORE INTO {table}_names (seq, name) SELECT {seq}, value FROM json_each(?)")
+}
+
+/// The names of a batch away, the batch to tombstones, a batch of tombstones away.
+fn purge_sql(collection: Collection) -> (String, String, String) {
     let table = collection.name();
+    let batch = format!("SELECT seq FROM {table} WHERE strip_at <= ? ORDER BY strip_at LIMIT ?");
+    let unname = format!(
+        "DELETE FROM {table}_names WHERE (name, seq) IN
+             (SELECT named.value, doc.seq FROM {table} AS doc, json_each(doc.names) AS named WHERE doc.seq IN ({batch}))"
+    );
     let strip = format!(
         "UPDATE {table} SET rev = ?, fixed = NULL, live = json_object('state', state, 'settled_at', settled_at),
              accepted_at = NULL, replica = NULL, counter = NULL, location = NULL, lane = NULL, due_at = NULL,
-             claimed = 0, report_at = NULL, waits = NULL, strip_at = NULL
-         WHERE seq IN (SELECT seq FROM {table} WHERE strip_at <= ? ORDER BY strip_at LIMIT ?)"
+             claimed = 0, report_at = NULL, waits = NULL, strip_at = NULL, names = NULL
+         WHERE seq IN ({batch})"
     );
     let forget = format!(
         "DELETE FROM {table} WHERE seq IN
              (SELECT seq FROM {table} WHERE settled_at <= ? AND fixed IS NULL ORDER BY settled_at LIMIT ?)"
     );
-    (strip, forget)
+    (unname, strip, forget)
 }
 
 /// Walks the partial index of open rows: flat in the number of settled documents.
@@ -227,8 +281,8 @@ fn open_headers(db: &Connection, collection: Collection, since: Option<i64>) -> 
     Ok((last, headers))
 }
 
-fn clause(query: Query) -> (&'static str, Vec<Value>, usize) {
-    match query {
+fn clause(collection: Collection, query: Query) -> (Cow<'static, str>, Vec<Value>, usize) {
+    let (filter, values, limit) = match query {
         Query::Due { now, limit } => {
             ("open = 1 AND due_at <= ? ORDER BY due_at, seq", vec![Value::Integer(now.0)], limit)
         }
@@ -241,12 +295,33 @@ fn clause(query: Query) -> (&'static str, Vec<Value>, usize) {
         Query::Page { after, limit } => {
             ("id > ? ORDER BY id", vec![Value::Text(after.map(|id| id.0).unwrap_or_default())], limit)
         }
-    }
+        Query::Named { name, limit } => {
+            let table = collection.name();
+            let filter = format!("seq IN (SELECT seq FROM {table}_names WHERE name = ?) ORDER BY seq");
+            return (filter.into(), vec![Value::Text(name)], limit);
+        }
+        Query::State { state, location, after, limit } => {
+            // Beyond every place there is.
+            let (at, id) = after.map_or((i64::MAX, char::MAX.to_string()), |place| (place.accepted_at.0, place.id.0));
+            let values = vec![
+                Value::Text(state),
+                Value::Integer(at),
+                Value::Integer(at),
+                Value::Text(id),
+                location.map_or(Value::Null, Value::Text),
+            ];
+            let filter =
+                "state = ? AND accepted_at <= ? AND (accepted_at, id) < (?, ?) AND location IS coalesce(?, location)
+                 ORDER BY accepted_at DESC, id DESC";
+            (filter, values, limit)
+        }
+    };
+    (filter.into(), values, limit)
 }
 
 const COLUMNS: &str = "id, rev, live, open, accepted_at, replica, counter, location, lane, state, due_at, claimed, \
-                       report_at, waits, strip_at, settled_at";
-const MARKS: &str = "?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?";
+                       report_at, waits, strip_at, settled_at, names";
+const MARKS: &str = "?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?";
 
 /// The values of `COLUMNS`, in order.
 struct Values(Vec<Value>);
@@ -259,6 +334,7 @@ impl Values {
         let text = |v: Option<String>| v.map_or(Value::Null, Value::Text);
         let number = |v: Option<i64>| v.map_or(Value::Null, Value::Integer);
         let live = json(&id, live)?;
+        let names = names(&keys);
         Ok(Self(vec![
             Value::Text(id.0),
             Value::Integer(revision.0),
@@ -276,8 +352,14 @@ impl Values {
             text(keys.waits),
             number(keys.strip_at),
             number(keys.settled_at),
+            text(names),
         ]))
     }
+}
+
+/// As a JSON list; `None` for none.
+fn names(keys: &Keys) -> Option<String> {
+    (!keys.names.is_empty()).then(|| serde_json::Value::from(keys.names.clone()).to_string())
 }
 
 /// A row as it is on the disk: bytes, since a broken one may not even be text, and must not spoil its neighbours.

@@ -215,11 +215,21 @@ fn every_look_up_is_an_index_in_its_own_order() {
         (Query::Lane { lane: "L".into(), limit }, "messages_lane"),
         (Query::OpenLane { lane: "L".into(), limit }, "messages_open_lane"),
         (Query::Page { after: None, limit }, "sqlite_autoindex_messages_1"),
+        (Query::State { state: "parked".into(), location: None, after: None, limit }, "messages_state"),
     ] {
-        let steps = plan(&db, &select::<Message>(clause(query).0));
+        let steps = plan(&db, &select::<Message>(&clause(Collection::Messages, query).0));
         assert!(matches!(steps.as_slice(), [step] if step.contains(index)), "{steps:?}");
         assert!(steps[0].starts_with("SEARCH"), "{steps:?}");
     }
+    let named = Query::Named { name: "n".into(), limit };
+    let steps = plan(&db, &select::<Message>(&clause(Collection::Messages, named).0));
+    assert!(steps.iter().all(|step| !step.starts_with("SCAN") && !step.contains("B-TREE")), "{steps:?}");
+    let (unname, ..) = purge_sql(Collection::Messages);
+    let steps = plan(&db, &unname);
+    assert!(
+        steps.iter().any(|step| step.contains("SEARCH messages_names USING PRIMARY KEY (name=? AND seq=?)")),
+        "{steps:?}"
+    );
     let steps = plan(&db, &select_open(Collection::Messages));
     assert!(matches!(steps.as_slice(), [step] if step.contains("messages_open ")), "{steps:?}");
     let steps = plan(&db, &count_open_sql(Collection::Messages));

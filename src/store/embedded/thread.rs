@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot};
 
-use super::super::StoreError;
+use super::super::{Access, StoreError};
 use super::schema;
 
 /// Writes that share a commit. Bounds memory and the wait of the first in line.
@@ -38,6 +38,11 @@ impl Writer {
         let (sender, receiver) = mpsc::channel(QUEUE);
         spawn("store-writer", move || write_loop(&path, receiver))?;
         Ok(Self(sender))
+    }
+
+    /// Of a store that was opened for reading.
+    pub(super) fn absent() -> Self {
+        Self(mpsc::channel(1).0)
     }
 
     /// Runs `work` in the next transaction; the answer comes with its commit.
@@ -162,12 +167,12 @@ fn transact(db: &Connection, writes: Vec<Write>, answers: &mut Vec<Answer>) -> r
 pub(super) struct Reader(mpsc::Sender<Read>);
 
 impl Reader {
-    pub(super) fn start(path: PathBuf) -> Result<Self, StoreError> {
+    pub(super) fn start(path: PathBuf, access: Access) -> Result<Self, StoreError> {
         let (sender, mut receiver) = mpsc::channel::<Read>(QUEUE);
         spawn("store-reader", move || {
             let mut connection: Option<Connection> = None;
             while let Some(read) = receiver.blocking_recv() {
-                match connection.take().map_or_else(|| schema::connect(&path), Ok) {
+                match connection.take().map_or_else(|| schema::connect_for(access, &path), Ok) {
                     Ok(db) => {
                         read(&db);
                         connection = Some(db);

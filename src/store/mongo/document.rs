@@ -7,8 +7,9 @@
 use mongodb::bson::{Bson, Document, deserialize_from_bson, doc, serialize_to_bson};
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::super::{Header, Keys, Record, Revision, StoreError, Stored};
+use super::super::{Header, Keys, Record, Revision, StoreError, Stored, Tombstone};
 use crate::domain::id::DocId;
+use crate::domain::time::UnixMillis;
 
 /// The mark of the version.
 pub(super) const REVISION: &str = "rev";
@@ -73,8 +74,15 @@ pub(super) fn strip(found: &Document, revision: Revision) -> Option<(Document, D
 }
 
 /// Exactly this document, while it is a tombstone.
-pub(super) fn tombstone(found: &Document) -> Document {
-    doc! { "_id": found.get("_id").cloned().unwrap_or(Bson::Null), FIXED: { "$exists": false } }
+pub(super) fn tombstone(id: Bson) -> Document {
+    doc! { "_id": id, FIXED: { "$exists": false } }
+}
+
+/// What a tombstone says.
+pub(super) fn epitaph(found: &Document) -> Option<Tombstone> {
+    let k = found.get_document(KEYS).ok()?;
+    let settled_at = UnixMillis(k.get_i64("settled_at").ok()?);
+    Some(Tombstone { state: k.get_str("state").ok()?.to_owned(), settled_at })
 }
 
 /// What [`header`] reads.
@@ -129,6 +137,9 @@ fn written(keys: Keys) -> Document {
     ];
     k.extend(numbers.into_iter().filter_map(|(key, v)| Some((key.to_owned(), v?.into()))));
     k.extend(words.into_iter().filter_map(|(key, v)| Some((key.to_owned(), v?.into()))));
+    if !keys.names.is_empty() {
+        k.insert("names", keys.names);
+    }
     k
 }
 

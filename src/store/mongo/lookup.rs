@@ -9,7 +9,7 @@ use mongodb::IndexModel;
 use mongodb::bson::{Document, doc};
 use mongodb::options::IndexOptions;
 
-use super::super::{Collection, Query};
+use super::super::{Collection, Place, Query};
 use super::document::not_stripped;
 use crate::domain::time::UnixMillis;
 
@@ -42,6 +42,19 @@ pub(super) fn of(query: Query) -> Option<Lookup> {
         Query::Page { after, limit } => {
             let rest = after.map_or_else(Document::new, |id| doc! { "_id": { "$gt": id.0 } });
             (rest, doc! { "_id": 1 }, limit)
+        }
+        Query::Named { name, limit } => (doc! { "k.names": name }, order(), limit),
+        Query::State { state, location, after, limit } => {
+            let mut found_by = doc! { "k.state": state };
+            found_by.extend(location.map(|location| ("k.location".to_owned(), location.into())));
+            // A tombstone has no time of acceptance.
+            let newest = after.as_ref().map_or(i64::MAX, |place| place.accepted_at.0);
+            found_by.insert("k.accepted_at", doc! { "$lte": newest });
+            if let Some(Place { accepted_at: UnixMillis(at), id }) = after {
+                let ties = doc! { "k.accepted_at": at, "_id": { "$lt": id.0 } };
+                found_by.insert("$or", vec![doc! { "k.accepted_at": { "$lt": at } }, ties]);
+            }
+            (found_by, doc! { "k.accepted_at": -1, "_id": -1 }, limit)
         }
     };
     if limit == 0 {
@@ -83,9 +96,9 @@ fn ascending<'a>(fields: impl IntoIterator<Item = &'a str>) -> Document {
 /// need another name.
 pub(super) fn indexes(collection: Collection) -> Vec<IndexModel> {
     let names: &[&str] = match collection {
-        Collection::Messages => &["open", "due", "report", "waits", "lane", "strip", "settled"],
-        Collection::Inbound => &["open", "due", "lane", "strip", "settled"],
-        Collection::Unreadable => &["strip", "settled"],
+        Collection::Messages => &["open", "due", "report", "waits", "lane", "names", "state", "strip", "settled"],
+        Collection::Inbound => &["open", "due", "lane", "state", "strip", "settled"],
+        Collection::Unreadable => &["state", "strip", "settled"],
         Collection::Installations => &["open", "due", "lane"],
         Collection::Contacts => &["lane"],
         Collection::Leader => &[],
@@ -104,6 +117,8 @@ fn keys(index: &str) -> Document {
         "report" => &["k.report_at"],
         "waits" => &["k.waits"],
         "lane" => &["k.lane", "k.open"],
+        "names" => return doc! { "k.names": 1 },
+        "state" => return doc! { "k.state": 1, "k.accepted_at": 1, "_id": 1 },
         "strip" => return doc! { "k.strip_at": 1 },
         _ => return doc! { "k.settled_at": 1 },
     };
@@ -113,7 +128,7 @@ fn keys(index: &str) -> Document {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::time::UnixMillis;
+    use crate::domain::id::DocId;
 
     fn lookup(query: Query) -> Lookup {
         of(query).expect("a limit above 0")
@@ -147,6 +162,19 @@ mod tests {
         }
         assert!(served(Collection::Messages, &open(), &order()));
         assert!(served(Collection::Inbound, &open(), &order()));
+    }
+
+    #[test]
+    fn what_stands_in_a_state_is_an_index_read_backwards() {
+        let after = Some(Place { accepted_at: UnixMillis(1), id: DocId("x".into()) });
+        let query = Query::State { state: "parked".into(), location: None, after, limit: 5 };
+        let Lookup { mut filter, sort, .. } = lookup(query);
+        assert!(filter.remove("$or").is_some());
+        for collection in [Collection::Messages, Collection::Unreadable, Collection::Inbound] {
+            assert!(served(collection, &filter, &sort), "{collection:?}");
+        }
+        let Lookup { filter, .. } = lookup(Query::Named { name: "n".into(), limit: 5 });
+        assert!(served(Collection::Messages, &filter, &Document::new()));
     }
 
     #[test]

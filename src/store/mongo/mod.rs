@@ -13,11 +13,13 @@ mod trouble;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mongodb::bson::{Document, doc};
+use mongodb::bson::{Bson, Document, doc};
 
 use self::link::Link;
 use self::trouble::Trouble;
-use super::{Collection, Discovered, Header, Inserted, Query, Record, Revision, Saved, StoreError, Stored, readable};
+use super::{
+    Collection, Discovered, Header, Inserted, Query, Record, Revision, Saved, StoreError, Stored, Tombstone, readable,
+};
 use crate::domain::id::DocId;
 use crate::domain::secret::Secret;
 use crate::domain::time::UnixMillis;
@@ -132,6 +134,14 @@ impl MongoStore {
         Ok(readable(documents.into_iter().map(document::stored)))
     }
 
+    pub(super) async fn tombstone(&self, collection: Collection, id: &DocId) -> Result<Option<Tombstone>, StoreError> {
+        let filter = document::tombstone(id.as_str().into());
+        let source = self.0.reading(collection).await?;
+        let limit = self.0.operation();
+        let find = async move { source.find_one(filter).projection(document::mark_fields()).max_time(limit).await };
+        Ok(self.0.run(find).await?.as_ref().and_then(document::epitaph))
+    }
+
     /// All that is open, read to the last page or not at all. The walk follows an index whose keys never change while a
     /// document is open, so that no save can hide one from it.
     pub(super) async fn discover(&self, collection: Collection) -> Result<Discovered, StoreError> {
@@ -170,7 +180,7 @@ impl MongoStore {
         }
         for found in self.some(collection, lookup::to_forget(forget), limit).await? {
             let target = self.0.writing(collection).await?;
-            let filter = document::tombstone(&found);
+            let filter = document::tombstone(found.get("_id").cloned().unwrap_or(Bson::Null));
             let gone = self.0.run(async move { target.delete_one(filter).await }).await?;
             changed += usize::try_from(gone.deleted_count).unwrap_or(usize::MAX);
         }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use cast_ghl_provider::domain::message::Message;
 use cast_ghl_provider::store::{
-    Collection, Discovered, Discovery, EmbeddedStore, Inserted, Lock, Saved, Store, StoreError,
+    Access, Collection, Discovered, Discovery, EmbeddedStore, Inserted, Lock, Saved, Store, StoreError,
 };
 
 use super::sample::{counters, discovered, insert, message, read, settled};
@@ -26,6 +26,8 @@ pub fn embedded_cases() -> Cases<PathBuf> {
         a_directory_that_cannot_be_made_is_refused,
         own_commits_are_told_as_new_and_told_once,
         a_commit_of_another_process_makes_the_next_poll_whole,
+        a_command_opens_a_store_that_is_there_and_makes_none,
+        a_store_opened_for_reading_cannot_be_written,
     ]
 }
 
@@ -138,4 +140,31 @@ async fn a_commit_of_another_process_makes_the_next_poll_whole(dir: PathBuf) {
     assert!(matches!(next, Discovered::Whole(headers) if counters(&headers) == [1, 3]));
     let quiet = store.discover(Collection::Messages, &mut seen).await.unwrap();
     assert_eq!(quiet, Discovered::New(Vec::new()));
+}
+
+async fn a_command_opens_a_store_that_is_there_and_makes_none(dir: PathBuf) {
+    for access in [Access::Read, Access::Change] {
+        let error = EmbeddedStore::open_existing(&dir, access).unwrap_err();
+        assert!(matches!(&error, StoreError::Refused(why) if why.contains("holds no store")), "{error}");
+        assert!(!dir.exists());
+    }
+    let _lock = Lock::take(&dir).unwrap();
+    assert!(EmbeddedStore::open_existing(&dir, Access::Read).is_err(), "a directory is not yet a store");
+    let store = open(&dir);
+    insert(&store, &message(1)).await;
+    let command = Store::Embedded(EmbeddedStore::open_existing(&dir, Access::Change).unwrap());
+    let stored = read::<Message>(&command, &message(1).id).await;
+    command.save(&stored, &settled(&stored.record)).await.unwrap();
+    assert_eq!(read::<Message>(&store, &message(1).id).await.record, settled(&message(1)));
+}
+
+async fn a_store_opened_for_reading_cannot_be_written(dir: PathBuf) {
+    let store = open(&dir);
+    insert(&store, &message(1)).await;
+    drop(store);
+    let reading = Store::Embedded(EmbeddedStore::open_existing(&dir, Access::Read).unwrap());
+    let stored = read::<Message>(&reading, &message(1).id).await;
+    assert!(matches!(reading.save(&stored, &settled(&stored.record)).await, Err(StoreError::Unavailable(_))));
+    assert!(matches!(reading.insert(&message(2)).await, Err(StoreError::Unavailable(_))));
+    assert_eq!(read::<Message>(&open(&dir), &message(1).id).await.record, message(1));
 }

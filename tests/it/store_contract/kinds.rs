@@ -50,7 +50,7 @@ async fn an_unreadable_webhook_reads_back_exactly(store: Store) {
     let record = Unreadable {
         id: DocId::dead(&"ab".repeat(32)),
         kept: UnreadableKept { v: DOCUMENT_VERSION, raw: "bm90IGpzb24=".into(), why: "not JSON".into() },
-        fate: UnreadableFate { settled_at: at(1), strip_at: Some(at(2)) },
+        fate: UnreadableFate { settled_at: at(1), strip_at: Some(at(2)), dropped_at: None },
     };
     assert!(survives(&store, &record).await);
     assert_eq!(store.insert(&record).await.unwrap(), Inserted::Duplicate);

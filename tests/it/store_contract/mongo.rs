@@ -62,7 +62,7 @@ async fn preparing_again_changes_nothing(place: MongoPlace) {
     let messages = place.collection(Collection::Messages).await;
     let mut names = messages.list_index_names().await.unwrap();
     names.sort_unstable();
-    let ours = ["_id_", "due", "lane", "open", "report", "settled", "strip", "waits"];
+    let ours = ["_id_", "due", "lane", "names", "open", "report", "settled", "state", "strip", "waits"];
     assert_eq!(names, ours);
 }
 
@@ -88,6 +88,7 @@ async fn a_document_in_the_database_has_the_documented_shape(place: MongoPlace) 
         "location": "L1",
         "lane": intake(1).lane(),
         "state": "queued",
+        "names": ["m000001"],
     };
     assert_eq!(found.get("k"), Some(&Bson::Document(k)), "what is absent has no key");
 
