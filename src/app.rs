@@ -4,10 +4,12 @@
 //! Owns the order of starting and stopping (bridge §6).
 
 mod build;
+mod command;
 mod run;
 mod token_key;
 
 pub use build::check_webhook_key;
+pub use command::open_store;
 pub use run::Ports;
 
 use std::net::SocketAddr;

@@ -1,9 +1,12 @@
 //! The command line: what each subcommand reads, prints and exits with.
 //!
-//! Owns the exit codes' last word (bridge §2) and the set-up of logging and the runtime. Imports app, config and sandbox.
+//! Owns the exit codes' last word (bridge §2) and the set-up of logging and the runtime. Imports app, config, operator
+//! and sandbox.
 
 mod commands;
 mod logging;
+mod messages;
+mod table;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -26,6 +29,9 @@ enum Command {
     Sandbox(SandboxArgs),
     /// Read the configuration, list every problem in it, and show what would be used
     CheckConfig,
+    /// Messages in the store, beside a running `serve` or without one
+    #[command(subcommand)]
+    Messages(messages::Messages),
     /// Keys that seal tokens at rest
     #[command(subcommand)]
     Keys(Keys),
@@ -78,6 +84,7 @@ pub fn main() -> ExitCode {
             commands::sandbox(crate::sandbox::Options { stay: args.stay, messages: args.messages, rate: args.rate })
         }
         Command::CheckConfig => commands::check_config(),
+        Command::Messages(command) => messages::run(&command),
         Command::Keys(Keys::Generate { kid }) => commands::generate_key(&kid),
         Command::Sign(args) => commands::sign(&args.key, &args.body),
         Command::Healthcheck => commands::healthcheck(),

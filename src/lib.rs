@@ -18,6 +18,7 @@ pub mod http;
 pub mod leader;
 pub mod lifecycle;
 pub mod oauth;
+pub mod operator;
 pub mod pacing;
 pub mod queue;
 pub mod random;

@@ -21,7 +21,7 @@ const CONFIG: u8 = 2;
 const CHECKS: Checks = Checks { webhook_public_key: check_webhook_key, log_filter: logging::check_filter };
 
 /// The environment, then `.env` for what it does not set.
-fn vars() -> anyhow::Result<Vec<(String, String)>> {
+pub(super) fn vars() -> anyhow::Result<Vec<(String, String)>> {
     let mut vars: Vec<(String, String)> = config::process_env().collect();
     let known: HashSet<String> = vars.iter().map(|(name, _)| name.clone()).collect();
     match dotenvy::dotenv_iter() {
@@ -178,23 +178,23 @@ pub(super) fn healthcheck() -> u8 {
     })
 }
 
-fn bad_config(errors: &ConfigErrors) -> u8 {
+pub(super) fn bad_config(errors: &ConfigErrors) -> u8 {
     complain(&format!("the configuration has problems:\n{errors}"), CONFIG)
 }
 
-fn explain(e: &AppError) -> String {
+pub(super) fn explain(e: &AppError) -> String {
     match e {
         AppError::Config(errors) => format!("the configuration has problems:\n{errors}"),
         other => other.to_string(),
     }
 }
 
-fn complain(what: &str, code: u8) -> u8 {
+pub(super) fn complain(what: &str, code: u8) -> u8 {
     eprintln!("cast-ghl: {what}");
     code
 }
 
-fn in_runtime(work: impl Future<Output = u8>) -> u8 {
+pub(super) fn in_runtime(work: impl Future<Output = u8>) -> u8 {
     match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime.block_on(work),
         Err(e) => complain(&format!("no runtime: {e}"), 1),

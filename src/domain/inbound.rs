@@ -102,7 +102,7 @@ impl ReplyState {
 
     /// The word stored in keys.
     #[must_use]
-    pub fn as_str(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Received => "received",
             Self::Posted => "posted",

@@ -263,7 +263,7 @@ impl State {
 
     /// The word stored in keys and shown to operators.
     #[must_use]
-    pub fn as_str(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Queued => "queued",
             Self::Held => "held",
@@ -308,7 +308,7 @@ pub enum FailureCode {
 impl FailureCode {
     /// The code as reported in `error.code`.
     #[must_use]
-    pub fn as_str(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::InvalidPhone => "invalid_phone",
             Self::EmptyMessage => "empty_message",

@@ -21,7 +21,7 @@ pub enum Refusal {
     Sending,
     #[error("it was dropped, which is for good; send a new message in the CRM instead")]
     Dropped,
-    #[error("it failed, which its sender was told; it needs nobody and goes after RETENTION by itself")]
+    #[error("it failed, and its sender is told so: it needs nobody, and goes by itself when RETENTION ends")]
     Failed,
 }
 

@@ -13,7 +13,7 @@ use libtest_mimic::Trial;
 use self::source::{Import, Module, imports, modules, tokens};
 
 /// The ranks, lowest first.
-const RANKS: [&[&str]; 14] = [
+const RANKS: [&[&str]; 15] = [
     &["domain"],
     &["clock", "digest"],
     &["random"],
@@ -22,6 +22,7 @@ const RANKS: [&[&str]; 14] = [
     &["leader"],
     &["oauth", "queue", "retention"],
     &["delivery"],
+    &["operator"],
     &["http"],
     &["config"],
     &["app"],
@@ -31,11 +32,13 @@ const RANKS: [&[&str]; 14] = [
 ];
 
 /// Imports that their ranks would allow.
-const WALLS: [(&str, &str, &str); 4] = [
+const WALLS: [(&str, &str, &str); 6] = [
     ("http", "delivery", "it may enqueue, never deliver"),
     ("http", "client", "no handler calls a vendor"),
     ("fake", "client", "a fake must not share a mistake with the client"),
     ("fake", "store", "a vendor has no access to our store"),
+    ("operator", "delivery", "it changes documents; the leader alone sends"),
+    ("operator", "queue", "it changes documents; the leader alone claims"),
 ];
 
 /// Nobody else knows how the process is configured: a module takes its own small settings.
@@ -184,12 +187,14 @@ fn the_checker_finds_what_it_looks_for() {
         ("queue", "const Q: char = '\"'; use crate::app::App;", "`app`"),
         ("queue", "use cast_ghl_provider::app::App;", "`app`"),
         ("queue", "use crate::*;", "`*` is no module with a rank"),
-        ("queue", "use crate::operator::Operator;", "`operator` is no module with a rank"),
-        ("operator", "", "this module has no rank"),
+        ("queue", "use crate::nowhere::Thing;", "`nowhere` is no module with a rank"),
+        ("nowhere", "", "this module has no rank"),
         ("http", "use crate::delivery::Outbound;", "it may enqueue, never deliver"),
         ("http", "use crate::client::cast::CastClient;", "no handler calls a vendor"),
         ("fake", "use crate::client::wire;", "must not share a mistake"),
         ("fake", "use crate::store::Store;", "no access to our store"),
+        ("operator", "use crate::delivery::Outbound;", "the leader alone sends"),
+        ("operator", "use crate::queue::Worker;", "the leader alone claims"),
         ("leader", "use crate::config::ServeConfig;", "only app, sandbox, cli may import `config`"),
         ("main", "use cast_ghl_provider::config;", "only app, sandbox, cli may import `config`"),
         ("domain", "use crate::clock::Clock;", "`domain` (rank 0)"),

@@ -236,7 +236,7 @@ async fn a_call_in_flight_of_a_lapsed_leader_is_not_judged_before_forty_five_sec
 }
 
 /// Claims as the leader does, and dies before anything else.
-async fn claim(w: &World, answer: &WebhookAnswer) {
+pub async fn claim(w: &World, answer: &WebhookAnswer) {
     let id = w.message(answer).await.id;
     let right = w.app.leadership().right().expect("it leads");
     let stored = w.app.store().get::<Message>(&id).await.unwrap().expect("a message");
@@ -248,10 +248,10 @@ async fn claim(w: &World, answer: &WebhookAnswer) {
     assert!(matches!(saved, Saved::Done(_)));
 }
 
-type Running = tokio::task::JoinHandle<Result<Step, cast_ghl_provider::store::StoreError>>;
+pub type Running = tokio::task::JoinHandle<Result<Step, cast_ghl_provider::store::StoreError>>;
 
 /// Starts a step that hangs in the call, and waits until Cast has the SMS.
-async fn begin_step(
+pub async fn begin_step(
     w: &World,
     worker: &cast_ghl_provider::queue::Worker<cast_ghl_provider::delivery::Outbound>,
 ) -> Running {

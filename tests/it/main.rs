@@ -9,6 +9,7 @@ mod architecture;
 mod crash;
 mod inbound;
 mod install;
+mod operator;
 mod outage;
 mod outbound;
 mod overload;
@@ -81,6 +82,7 @@ fn main() -> ExitCode {
         ("crash", crash::cases()),
         ("overload", overload::cases()),
         ("shutdown", shutdown::cases()),
+        ("operator", operator::cases()),
     ] {
         for (name, case) in cases {
             let dir = scratch.dir();

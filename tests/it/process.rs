@@ -7,6 +7,7 @@ mod child;
 mod configuration;
 mod drain;
 mod life;
+mod messages;
 mod sandbox;
 mod serving;
 mod signature;
@@ -23,14 +24,19 @@ use crate::{Running, fresh_database, in_runtime, with_database};
 pub fn trials(dir: impl Fn() -> PathBuf, uri: &Result<String, String>) -> Vec<Trial> {
     let mut trials = Vec::new();
     let curl_missing = sandbox::curl_missing();
-    let plain = configuration::cases().into_iter().chain(life::other_cases()).chain(sandbox::cases());
+    let plain = configuration::cases()
+        .into_iter()
+        .chain(life::other_cases())
+        .chain(messages::other_cases())
+        .chain(sandbox::cases());
     let with_curl = sandbox::curl_cases().into_iter().map(|case| (case, curl_missing.clone()));
     for ((name, case), missing) in plain.map(|case| (case, None)).chain(with_curl) {
         let dir = dir();
         trials.push(trial(format!("process::{name}"), missing, move || case(dir)));
     }
     let openssl_missing = signature::openssl_missing();
-    let everywhere = life::cases().into_iter().chain(drain::cases()).chain(signature::cases()).map(|case| (case, None));
+    let everywhere = [life::cases(), drain::cases(), messages::cases(), signature::cases()];
+    let everywhere = everywhere.into_iter().flatten().map(|case| (case, None));
     let with_openssl = signature::openssl_cases().into_iter().map(|case| (case, openssl_missing.clone()));
     for ((name, case), missing) in everywhere.chain(with_openssl) {
         let spot = Spot::embedded(dir());

@@ -11,7 +11,7 @@ use cast_ghl_provider::fake::ghl::{FakeGhl, FakeGhlOptions, Install, OutboundSms
 use cast_ghl_provider::signature::Scheme;
 use cast_ghl_provider::signature::sign::SigningKey;
 
-use super::child::{Child, LIMIT, Var, replaced, vars};
+use super::child::{Child, Ended, LIMIT, Var, replaced, run, vars};
 use crate::support::world::{COMPANY, LOCATION, PHONE, Place};
 
 /// A process, what surrounds it, and what it is started with.
@@ -112,6 +112,13 @@ impl Serving {
         let (process, base) = listening(&self.vars, &self.dir).await;
         until_ready(&self.http, &base, 200).await;
         (process, base)
+    }
+
+    /// Runs a command on the same store, with the variables that name it and no others.
+    pub async fn command(&self, args: &[&str]) -> Ended {
+        let of_store = ["DATA_DIR", "MONGO_URI", "TOKEN_ENCRYPTION_KEYS"];
+        let vars: Vec<Var> = self.vars.iter().filter(|(name, _)| of_store.contains(&name.as_str())).cloned().collect();
+        run(args, &vars, &self.dir).await
     }
 
     async fn take_up(&self) {

@@ -6,9 +6,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use cast_ghl_provider::app::App;
+use cast_ghl_provider::app::{App, open_store};
 use cast_ghl_provider::clock::{Clock, TestClock};
-use cast_ghl_provider::config::ServeConfig;
+use cast_ghl_provider::config::{ServeConfig, StoreOnlyConfig};
 use cast_ghl_provider::domain::id::{DocId, LocationId};
 use cast_ghl_provider::domain::installation::Installation;
 use cast_ghl_provider::domain::message::Message;
@@ -20,6 +20,7 @@ use cast_ghl_provider::http::{Listener, serve};
 use cast_ghl_provider::queue::Step;
 use cast_ghl_provider::signature::Scheme;
 use cast_ghl_provider::signature::sign::SigningKey;
+use cast_ghl_provider::store::{Access, Store};
 use tokio_util::sync::CancellationToken;
 
 /// Where a case keeps its documents.
@@ -143,6 +144,17 @@ impl World {
     /// Another process on the same store, with the same settings and clock, that nobody has stepped yet.
     pub async fn replica(&self) -> App {
         build(&self.vars, &self.clock).await
+    }
+
+    /// A store of one's own beside the bridge's, as a command opens it.
+    pub async fn command_store(&self) -> Store {
+        let config = StoreOnlyConfig::from_vars(self.vars.iter().cloned()).unwrap_or_else(|e| panic!("{e}"));
+        open_store(&config.store, Access::Change).await.unwrap_or_else(|e| panic!("{e}"))
+    }
+
+    /// The time on the world's clock.
+    pub fn now(&self) -> UnixMillis {
+        Clock::Test(self.clock.clone()).now()
     }
 
     /// Where this world keeps its documents.
