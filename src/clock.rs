@@ -62,18 +62,32 @@ fn system_mono() -> Mono {
 
 /// A clock for tests: both times move together, or wall time alone jumps.
 #[derive(Debug, Clone)]
-pub struct TestClock(Arc<watch::Sender<(UnixMillis, Mono)>>);
+pub struct TestClock {
+    time: Arc<watch::Sender<(UnixMillis, Mono)>>,
+    /// How far this machine's wall clock is off, in milliseconds.
+    wall_ahead: i64,
+    /// How much longer this machine has been up.
+    up_longer: Duration,
+}
 
 impl TestClock {
     /// A clock standing at `now`.
     #[must_use]
     pub fn at(now: UnixMillis) -> Self {
-        Self(Arc::new(watch::Sender::new((now, Mono(Duration::from_secs(1000))))))
+        let time = Arc::new(watch::Sender::new((now, Mono(Duration::from_secs(1000)))));
+        Self { time, wall_ahead: 0, up_longer: Duration::ZERO }
+    }
+
+    /// The clocks of another machine over which the same time passes: its wall clock is `wall_ahead` milliseconds off, and
+    /// it has been up for that much longer.
+    #[must_use]
+    pub fn of_another_machine(&self, wall_ahead: i64, up_longer: Duration) -> Self {
+        Self { time: Arc::clone(&self.time), wall_ahead, up_longer }
     }
 
     /// Moves both clocks forward.
     pub fn advance(&self, by: Duration) {
-        self.0.send_modify(|(wall, mono)| {
+        self.time.send_modify(|(wall, mono)| {
             *wall = wall.after(by);
             *mono = mono.after(by);
         });
@@ -81,7 +95,7 @@ impl TestClock {
 
     /// Sets wall time alone, as an administrator or a bad NTP server would.
     pub fn set_wall(&self, now: UnixMillis) {
-        self.0.send_modify(|(wall, _)| *wall = now);
+        self.time.send_modify(|(wall, _)| *wall = UnixMillis(now.0.saturating_sub(self.wall_ahead)));
     }
 
     /// How many sleep on this clock now.
@@ -91,12 +105,13 @@ impl TestClock {
     }
 
     fn read(&self) -> (UnixMillis, Mono) {
-        *self.0.borrow()
+        let (wall, mono) = *self.time.borrow();
+        (UnixMillis(wall.0.saturating_add(self.wall_ahead)), mono.after(self.up_longer))
     }
 
     async fn sleep_until(&self, until: Mono) {
-        let mut seen = self.0.subscribe();
+        let mut seen = self.time.subscribe();
         // The sender lives in `self`, so waiting cannot fail while we hold it.
-        let _ = seen.wait_for(|(_, mono)| *mono >= until).await;
+        let _ = seen.wait_for(|(_, mono)| mono.after(self.up_longer) >= until).await;
     }
 }

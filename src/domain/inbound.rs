@@ -128,7 +128,7 @@ impl Reply {
         let phone = accepted.phone.is_some();
         let progress = ReplyProgress {
             state: if phone { ReplyState::Received } else { ReplyState::NotAPhone },
-            due_at: at,
+            due_at: at.on_any_clock(),
             tries: 0,
             location: None,
             contact_id: None,
@@ -198,12 +198,12 @@ pub fn after_step(reply: &Reply, step: ReplyStep, now: UnixMillis, retention: Du
     match step {
         ReplyStep::Routed(location) => {
             p.location = Some(location);
-            ReplyProgress { tries: 0, due_at: now, why: None, ..p }
+            ReplyProgress { tries: 0, due_at: now.on_any_clock(), why: None, ..p }
         }
         ReplyStep::Unrouted => settle(p, ReplyState::Unrouted, Some("no location messaged this phone"), now, retention),
         ReplyStep::ContactFound(contact) => {
             p.contact_id = Some(contact);
-            ReplyProgress { tries: 0, due_at: now, why: None, ..p }
+            ReplyProgress { tries: 0, due_at: now.on_any_clock(), why: None, ..p }
         }
         ReplyStep::ContactGone => {
             p.contact_id = None;

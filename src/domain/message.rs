@@ -135,7 +135,7 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Fresh and waiting.
+    /// Fresh, and due at once whichever replica's clock is asked.
     #[must_use]
     pub fn queued(at: UnixMillis) -> Self {
         Self {
@@ -143,7 +143,7 @@ impl Progress {
             code: None,
             epoch: Epoch::default(),
             crashes: 0,
-            due_at: at,
+            due_at: at.on_any_clock(),
             parts: Vec::new(),
             attempts: Vec::new(),
             generation: 0,

@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+/// How far apart the wall clocks of two replicas may be without one waiting for what the other wrote.
+pub const CLOCKS_APART: Duration = Duration::from_secs(15 * 60);
+
 /// Wall time in milliseconds since the Unix epoch. Orders, delays and expires; never decides leadership or safety.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -22,6 +25,13 @@ impl UnixMillis {
     #[must_use]
     pub fn before(self, by: Duration) -> Self {
         Self(self.0.saturating_sub(millis(by)))
+    }
+
+    /// An instant that has come on every replica once this one has here: what is due at once is due for a successor, too,
+    /// whose clock is up to [`CLOCKS_APART`] behind.
+    #[must_use]
+    pub fn on_any_clock(self) -> Self {
+        self.before(CLOCKS_APART)
     }
 
     /// Time from `earlier` to this instant; zero when the clock was set back.

@@ -267,7 +267,7 @@ pub fn record(
             let sentence = or_earlier(&p, of_part(&p, part, reason));
             settle(message, p, State::Rejected, failed(FailureCode::CastRejected, sentence), now, rules)
         }
-        (Recorded::NotSent, State::Sending | State::InDoubt) => Progress { state: State::Queued, due_at: now, ..p },
+        (Recorded::NotSent, State::Sending | State::InDoubt) => again(p, now),
         (Recorded::NotSent, State::Parked) if !in_doubt(&p) => {
             let sentence = partly_sent(&p).map_or_else(
                 || "This SMS was not sent. You can send it again.".to_owned(),
@@ -294,7 +294,7 @@ fn part_settled(message: &Message, p: Progress, newest: bool, now: UnixMillis, r
         return settle(message, p, State::Accepted, verdict, now, rules);
     }
     match p.state {
-        State::Sending | State::InDoubt if newest => Progress { state: State::Queued, due_at: now, ..p },
+        State::Sending | State::InDoubt if newest => again(p, now),
         State::Queued | State::Held | State::Sending | State::InDoubt | State::Accepted => p,
         // Settled without all parts: it stays so, and the report says how far it came.
         State::Rejected | State::Parked | State::Expired | State::Dead => {
@@ -313,7 +313,7 @@ fn unknown(message: &Message, p: Progress, now: UnixMillis, rules: &Rules) -> Pr
             settle(message, p, State::Parked, verdict, now, rules)
         }
         UnknownSend::Resend => match p.next_part() {
-            Some(_) => Progress { state: State::Queued, due_at: now, ..p },
+            Some(_) => again(p, now),
             None => part_settled(message, p, true, now, rules),
         },
     }
@@ -336,6 +336,11 @@ fn give_up(message: &Message, state: State, code: FailureCode, now: UnixMillis, 
     settle(message, p, state, verdict, now, rules)
 }
 
+/// Waits for its next try: at once, by whichever replica.
+fn again(p: Progress, now: UnixMillis) -> Progress {
+    Progress { state: State::Queued, due_at: now.on_any_clock(), ..p }
+}
+
 pub(super) fn settle(
     message: &Message,
     p: Progress,
@@ -344,7 +349,8 @@ pub(super) fn settle(
     now: UnixMillis,
     rules: &Rules,
 ) -> Progress {
-    let due = now.max(message.accepted.at.after(rules.status_delay));
+    // The delay runs from acceptance by the clock of whoever accepted, and never longer than from now by ours.
+    let due = now.max(message.accepted.at.after(rules.status_delay)).min(now.after(rules.status_delay));
     let settled_at = p.settled_at.unwrap_or(now);
     let report =
         p.report.as_ref().map_or_else(|| Report::new(verdict.clone(), due), |r| r.corrected(verdict.clone(), due));
