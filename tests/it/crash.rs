@@ -5,7 +5,6 @@ mod landing;
 
 use std::time::Duration;
 
-use cast_ghl_provider::app::App;
 use cast_ghl_provider::domain::leadership::JUDGE_AFTER;
 use cast_ghl_provider::domain::message::{Message, State};
 use cast_ghl_provider::domain::transition::{self, Claim, Rules};
@@ -14,6 +13,7 @@ use cast_ghl_provider::fake::cast::CastFault;
 use cast_ghl_provider::queue::Step;
 use cast_ghl_provider::store::Saved;
 
+use crate::support::step::{begin_step, drain, lead, pass, report, silence};
 use crate::support::world::{LOCATION, Place, World, word};
 use crate::{Cases, cases};
 
@@ -248,24 +248,6 @@ pub async fn claim(w: &World, answer: &WebhookAnswer) {
     assert!(matches!(saved, Saved::Done(_)));
 }
 
-pub type Running = tokio::task::JoinHandle<Result<Step, cast_ghl_provider::store::StoreError>>;
-
-/// Starts a step that hangs in the call, and waits until Cast has the SMS.
-pub async fn begin_step(
-    w: &World,
-    worker: &cast_ghl_provider::queue::Worker<cast_ghl_provider::delivery::Outbound>,
-) -> Running {
-    let before = w.cast.taken_count();
-    // A bucket starts empty.
-    if let Step::Idle(Some(wait)) = worker.step().await.expect("the store answers") {
-        w.clock.advance(wait.max(Duration::from_millis(1)));
-    }
-    let worker = worker.clone();
-    let step = tokio::spawn(async move { worker.step().await });
-    w.cast.until(|cast| cast.taken_count() > before).await;
-    step
-}
-
 async fn die_during_the_call(w: &World, text: &str) -> WebhookAnswer {
     w.cast.fault_next(CastFault::Hang { after_taking: true });
     let answer = w.sms(text).await;
@@ -273,53 +255,4 @@ async fn die_during_the_call(w: &World, text: &str) -> WebhookAnswer {
     step.abort();
     let _ = step.await;
     answer
-}
-
-/// The leader goes silent until the standby has taken over.
-async fn silence(w: &World, standby: &App) {
-    standby.leadership().step().await.unwrap();
-    w.clock.advance(Duration::from_secs(16));
-    lead(w, standby).await;
-}
-
-async fn lead(w: &World, app: &App) {
-    for _ in 0..40 {
-        app.leadership().step().await.unwrap();
-        if app.leadership().right().is_some() {
-            return;
-        }
-        w.clock.advance(Duration::from_secs(1));
-    }
-    panic!("nobody took over");
-}
-
-async fn pass(w: &World, leader: &App, by: Duration) {
-    let mut left = by;
-    while !left.is_zero() {
-        let step = left.min(Duration::from_secs(3));
-        w.clock.advance(step);
-        left -= step;
-        leader.leadership().step().await.unwrap();
-    }
-}
-
-async fn drain(w: &World, app: &App) {
-    for _ in 0..1000 {
-        match app.worker().step().await.unwrap() {
-            Step::Worked(_) => {}
-            Step::Idle(Some(wait)) if wait <= Duration::from_secs(2) => {
-                w.clock.advance(wait.max(Duration::from_millis(1)))
-            }
-            Step::Idle(_) => return,
-            Step::NotLeader => panic!("it does not lead"),
-        }
-    }
-    panic!("the worker never rests");
-}
-
-async fn report(w: &World, leader: &App) {
-    for _ in 0..15 {
-        while leader.reporter().step().await.unwrap() > 0 {}
-        pass(w, leader, Duration::from_secs(2)).await;
-    }
 }

@@ -10,10 +10,12 @@ mod crash;
 mod inbound;
 mod install;
 mod operator;
+mod order;
 mod outage;
 mod outbound;
 mod overload;
 mod process;
+mod replica;
 mod shutdown;
 mod store_contract;
 mod support;
@@ -83,6 +85,7 @@ fn main() -> ExitCode {
         ("overload", overload::cases()),
         ("shutdown", shutdown::cases()),
         ("operator", operator::cases()),
+        ("order", order::cases()),
     ] {
         for (name, case) in cases {
             let dir = scratch.dir();
@@ -92,9 +95,9 @@ fn main() -> ExitCode {
             }));
         }
     }
-    for (name, case) in
-        crash::replica_cases().into_iter().chain(overload::replica_cases()).chain(shutdown::replica_cases())
-    {
+    trials.extend(replica::rate::trials());
+    let replicas = [crash::replica_cases(), overload::replica_cases(), shutdown::replica_cases(), replica::cases()];
+    for (name, case) in replicas.into_iter().flatten() {
         trials.push(on_mongo(format!("mongo::replica::{name}"), &uri, move |uri| {
             case(Place::Mongo { uri: with_database(&uri, &fresh_database()) })
         }));
@@ -102,6 +105,7 @@ fn main() -> ExitCode {
     for (area, cases) in [
         ("webhook", webhook::embedded_cases()),
         ("crash", crash::embedded_cases()),
+        ("order", order::embedded_cases()),
         ("overload", overload::embedded_cases()),
     ] {
         for (name, case) in cases {

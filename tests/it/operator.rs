@@ -14,7 +14,8 @@ use cast_ghl_provider::operator::{
 };
 use cast_ghl_provider::store::{Store, Unreadable, UnreadableFate, UnreadableKept};
 
-use crate::crash::{begin_step, claim};
+use crate::crash::claim;
+use crate::support::step::{Running, begin_step};
 use crate::support::world::{COMPANY, LOCATION, PHONE, Place, World};
 use crate::{Cases, cases};
 
@@ -122,7 +123,7 @@ async fn a_resend_goes_out_under_a_new_idempotency_key_and_corrects_the_report(p
 }
 
 /// The call hangs, is judged, and a person asks for a resend, all before the answer of the first call.
-async fn resend_before_the_answer(w: &World) -> (WebhookAnswer, crate::crash::Running) {
+async fn resend_before_the_answer(w: &World) -> (WebhookAnswer, Running) {
     w.cast.fault_next(CastFault::Hang { after_taking: true });
     let answer = w.sms("late").await;
     let step = begin_step(w, w.app.worker()).await;

@@ -6,7 +6,7 @@ use cast_ghl_provider::domain::message::{Message, Progress, State};
 use cast_ghl_provider::fake::cast::CastFault;
 use cast_ghl_provider::store::{Saved, Stored};
 
-use super::begin_step;
+use crate::support::step::begin_step;
 use crate::support::world::{Place, World};
 use crate::{Cases, cases};
 

@@ -21,7 +21,7 @@ use cast_ghl_provider::queue::Step;
 use cast_ghl_provider::signature::Scheme;
 use cast_ghl_provider::signature::sign::SigningKey;
 use cast_ghl_provider::store::{Access, Store};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// Where a case keeps its documents.
 #[derive(Clone)]
@@ -49,6 +49,12 @@ pub struct World {
     vars: Vec<(String, String)>,
     port: u16,
     serving: Serving,
+}
+
+/// The port of a further process; closed when it is dropped.
+pub struct Door {
+    pub base: String,
+    _close: DropGuard,
 }
 
 struct Serving {
@@ -99,11 +105,8 @@ impl World {
                 vars.push(("TOKEN_ENCRYPTION_KEYS".into(), format!("t:{}", "A".repeat(43) + "=")));
             }
         }
-        for (name, value) in extra {
-            vars.retain(|(n, _)| n != name);
-            vars.push(((*name).to_owned(), (*value).to_owned()));
-        }
-        ghl.set_webhook_url(&format!("{base}/api/ghl/v1/webhook/messages"));
+        let vars = with(vars, extra);
+        ghl.set_webhook_url(&webhook_url(&base));
         let app = build(&vars, &clock).await;
         let serving = serve_on(listener, &app);
         let http = cast_ghl_provider::client::builder::http_client(&Default::default()).expect("a client");
@@ -121,10 +124,7 @@ impl World {
     pub async fn restart_with(mut self, extra: &[(&str, &str)]) -> Self {
         self.serving.close.cancel();
         self.serving.task.abort();
-        for (name, value) in extra {
-            self.vars.retain(|(n, _)| n != name);
-            self.vars.push(((*name).to_owned(), (*value).to_owned()));
-        }
+        self.vars = with(self.vars, extra);
         let Self { clock, cast, ghl, key, http, app, base, place, vars, port, .. } = self;
         drop(app);
         let listener = loop {
@@ -143,7 +143,28 @@ impl World {
 
     /// Another process on the same store, with the same settings and clock, that nobody has stepped yet.
     pub async fn replica(&self) -> App {
-        build(&self.vars, &self.clock).await
+        self.replica_on(&self.clock, &[]).await
+    }
+
+    /// The same on a machine with other clocks; `extra` overrides its settings.
+    pub async fn replica_on(&self, clock: &TestClock, extra: &[(&str, &str)]) -> App {
+        build(&with(self.vars.clone(), extra), clock).await
+    }
+
+    /// Opens a port of its own before another process.
+    pub async fn open(&self, app: &App) -> Door {
+        let listener = Listener::bind(([127, 0, 0, 1], 0).into()).await.expect("a port");
+        let base = format!("http://{}", listener.addr());
+        let Serving { close, .. } = serve_on(listener, app);
+        Door { base, _close: close.drop_guard() }
+    }
+
+    /// An SMS whose webhook goes to this base URL.
+    pub async fn sms_at(&self, base: &str, sms: &OutboundSms) -> WebhookAnswer {
+        self.ghl.set_webhook_url(&webhook_url(base));
+        let answer = self.ghl.send_sms(sms, &self.key).await;
+        self.ghl.set_webhook_url(&webhook_url(&self.base));
+        answer
     }
 
     /// A store of one's own beside the bridge's, as a command opens it.
@@ -270,8 +291,13 @@ impl World {
 
     /// The stored message of an answer.
     pub async fn message(&self, answer: &WebhookAnswer) -> Message {
+        self.message_at(&self.app, answer).await
+    }
+
+    /// The same as another process reads it.
+    pub async fn message_at(&self, app: &App, answer: &WebhookAnswer) -> Message {
         let id = json(answer)["id"].as_str().expect("an id").to_owned();
-        self.app.store().get::<Message>(&DocId(id)).await.expect("the store answers").expect("a message").record
+        app.store().get::<Message>(&DocId(id)).await.expect("the store answers").expect("a message").record
     }
 
     /// Posts a reply as the gateway does.
@@ -337,6 +363,18 @@ pub fn json(answer: &WebhookAnswer) -> serde_json::Value {
 /// The word of an answer: `accepted`, `duplicate` …
 pub fn word(answer: &WebhookAnswer) -> String {
     json(answer)["status"].as_str().unwrap_or_default().to_owned()
+}
+
+fn webhook_url(base: &str) -> String {
+    format!("{base}/api/ghl/v1/webhook/messages")
+}
+
+fn with(mut vars: Vec<(String, String)>, extra: &[(&str, &str)]) -> Vec<(String, String)> {
+    for (name, value) in extra {
+        vars.retain(|(n, _)| n != name);
+        vars.push(((*name).to_owned(), (*value).to_owned()));
+    }
+    vars
 }
 
 async fn build(vars: &[(String, String)], clock: &TestClock) -> App {
