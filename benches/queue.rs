@@ -21,7 +21,7 @@ use cast_ghl_provider::domain::time::UnixMillis;
 use cast_ghl_provider::domain::transition::Rules;
 use cast_ghl_provider::leader::{Kind, Leadership};
 use cast_ghl_provider::lifecycle::{Bells, Condition, Stop};
-use cast_ghl_provider::pacing::Pace;
+use cast_ghl_provider::pacing::{KeyName, Pace};
 use cast_ghl_provider::queue::{Call, Handler, Prepared, Step, Worker, WorkerParts};
 use cast_ghl_provider::store::{EmbeddedStore, Saved, Store, StoreError};
 use cast_ghl_provider::telemetry::Metrics;
@@ -197,7 +197,12 @@ impl Handler for Gateway {
         let phone = Phone::parse(intake.phone.as_deref().unwrap_or_default());
         let phone = phone.map_err(|e| StoreError::Unavailable(e.to_string()))?;
         let text = intake.text.clone().unwrap_or_default();
-        Ok(Prepared::Send { phone, parts: vec![PartRecord { text, segments: 1, accepted: false, gateway_id: None }] })
+        let parts = vec![PartRecord { text, segments: 1, accepted: false, gateway_id: None }];
+        Ok(Prepared::Send { phone, parts, key: key() })
+    }
+
+    async fn key_of(&self, _: &LocationId) -> Result<KeyName, StoreError> {
+        Ok(key())
     }
 
     async fn send(&self, _: Call) -> SendOutcome {
@@ -210,6 +215,10 @@ impl Handler for Gateway {
     async fn installed(&self, _: &LocationId) -> Result<bool, StoreError> {
         Ok(self.installed.load(Ordering::Relaxed))
     }
+}
+
+fn key() -> KeyName {
+    KeyName::of(&"cast_key".into())
 }
 
 const STRANGER: &str = "LOCstranger000000001";

@@ -101,7 +101,7 @@ impl TestClock {
     /// How many sleep on this clock now.
     #[must_use]
     pub fn sleepers(&self) -> usize {
-        self.0.receiver_count()
+        self.time.receiver_count()
     }
 
     fn read(&self) -> (UnixMillis, Mono) {

@@ -61,7 +61,7 @@ impl Turns {
         let Some(known) = self.locations.get_mut(&name) else { return };
         known.key = Some(key.clone());
         if !known.ready.is_empty() {
-            self.to_the_end(&name);
+            self.line_up(&name);
         }
     }
 
@@ -91,7 +91,7 @@ impl Turns {
         let Some(known) = self.locations.get_mut(location) else { return };
         known.ready.insert(place);
         if known.turn.is_none() {
-            self.to_the_end(location);
+            self.line_up(location);
         }
     }
 
@@ -115,7 +115,7 @@ impl Turns {
         known.turn = None;
         let (_, number) = known.ready.pop_first()?;
         if !known.ready.is_empty() {
-            self.to_the_end(&location);
+            self.line_up(&location);
         }
         Some(number)
     }
@@ -124,11 +124,11 @@ impl Turns {
     pub(super) fn out_of_turn(&mut self, location: &Arc<str>, place: Place) {
         self.not_ready(location, place);
         if self.stand_back(location) {
-            self.to_the_end(location);
+            self.line_up(location);
         }
     }
 
-    fn to_the_end(&mut self, location: &Arc<str>) {
+    fn line_up(&mut self, location: &Arc<str>) {
         let Some(known) = self.locations.get_mut(location) else { return };
         let Some(key) = &known.key else { return };
         self.given += 1;
