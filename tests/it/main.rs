@@ -7,6 +7,7 @@
 
 mod architecture;
 mod crash;
+mod fault;
 mod inbound;
 mod install;
 mod operator;
@@ -99,6 +100,11 @@ fn main() -> ExitCode {
     let replicas = [crash::replica_cases(), overload::replica_cases(), shutdown::replica_cases(), replica::cases()];
     for (name, case) in replicas.into_iter().flatten() {
         trials.push(on_mongo(format!("mongo::replica::{name}"), &uri, move |uri| {
+            case(Place::Mongo { uri: with_database(&uri, &fresh_database()) })
+        }));
+    }
+    for (name, case) in fault::mongo::cases() {
+        trials.push(on_mongo(format!("mongo::fault::{name}"), &uri, move |uri| {
             case(Place::Mongo { uri: with_database(&uri, &fresh_database()) })
         }));
     }
