@@ -87,6 +87,7 @@ fn main() -> ExitCode {
         ("shutdown", shutdown::cases()),
         ("operator", operator::cases()),
         ("order", order::cases()),
+        ("fault", fault::cast::cases()),
     ] {
         for (name, case) in cases {
             let dir = scratch.dir();

@@ -67,7 +67,7 @@ async fn at_the_backlog_limit_a_message_is_429_and_welcome_once_another_is_settl
     w.report_all().await;
     assert!(answers.iter().all(|answer| w.told(answer) == Some(("delivered".into(), None))));
     assert_eq!(w.cast.calls().len(), 4);
-    assert_eq!(counted(&w, "webhooks", "backlog_full"), 2);
+    assert_eq!(w.counted("webhooks", "backlog_full"), 2);
     w.end();
 }
 
@@ -131,7 +131,7 @@ async fn beyond_512_webhooks_at_once_the_next_is_429_before_its_body_is_read_and
     assert_eq!(degraded(&w).await, [""; 0]);
     let (status, _) = w.reply(json!({"id": "1", "from": PHONE, "message": "by another door"})).await;
     assert_eq!(status, 202);
-    assert!(counted(&w, "webhooks", "busy") > 0);
+    assert!(w.counted("webhooks", "busy") > 0);
     drop(held);
     emptied(&w, "{}".into()).await;
     assert_eq!(word(&w.sms("after the flood").await), "accepted");
@@ -171,7 +171,7 @@ async fn below_the_disk_reserve_new_documents_are_refused_and_outcomes_are_still
     let answer = w.post(REPLIES, &[("x-api-key", INBOUND_KEY)], reply).await;
     assert_eq!((answer.status().as_u16(), header(&answer, "retry-after").as_str()), (503, "30"));
     assert_eq!(in_shape(answer).await, "unavailable");
-    assert_eq!((counted(&w, "webhooks", "disk_full"), counted(&w, "replies", "disk_full")), (2, 1));
+    assert_eq!((w.counted("webhooks", "disk_full"), w.counted("replies", "disk_full")), (2, 1));
     // That is what the reserve is for.
     w.send_all().await;
     w.report_all().await;

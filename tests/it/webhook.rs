@@ -69,7 +69,7 @@ async fn each_of_the_three_schemes_is_accepted_and_one_good_header_of_two_is_eno
     let two = [(ed25519.scheme().header(), bad.as_str()), (p256.scheme().header(), good.as_str())];
     assert_eq!(word(&w.ghl.post_webhook(body, &two).await), "accepted");
     for (kind, times) in [("ed25519", 1), ("rsa", 1), ("p256", 2)] {
-        assert_eq!(counted(&w, "signatures", kind), times, "{kind}");
+        assert_eq!(w.counted("signatures", kind), times, "{kind}");
     }
     w.send_all().await;
     assert_eq!(w.cast.taken_count(), 4);
@@ -106,7 +106,7 @@ async fn what_no_trusted_key_signed_is_401_stored_nowhere_and_counted(place: Pla
     let answer = w.post(MESSAGES, &[("x-wh-signature", &good)], body.clone()).await;
     assert_eq!(answer.status(), 401);
     assert_eq!(stored(&w).await, (0, 0));
-    assert_eq!(counted(&w, "signatures", "ed25519"), 0);
+    assert_eq!(w.counted("signatures", "ed25519"), 0);
     let answer = w.ghl.post_signed(body, &w.key).await;
     assert_eq!(word(&answer), "accepted", "the same bytes, signed");
     w.end();
@@ -115,11 +115,11 @@ async fn what_no_trusted_key_signed_is_401_stored_nowhere_and_counted(place: Pla
 /// Posts it on both routes and checks the whole answer.
 async fn refused(w: &World, body: &[u8], headers: &[(&str, &str)], code: &str) {
     for route in [MESSAGES, EVENTS] {
-        let before = counted(w, "signatures", code);
+        let before = w.counted("signatures", code);
         let answer = w.post(route, headers, body.to_vec()).await;
         assert_eq!(answer.status(), 401);
         assert_eq!(in_shape(answer).await, code);
-        assert_eq!(counted(w, "signatures", code), before + 1);
+        assert_eq!(w.counted("signatures", code), before + 1);
     }
 }
 
@@ -173,7 +173,7 @@ async fn a_body_of_one_mebibyte_is_judged_and_one_byte_more_is_413(place: Place)
         );
     }
     assert_eq!(stored(&w).await, (1, 0));
-    assert_eq!(counted(&w, "webhooks", "too_large"), 2);
+    assert_eq!(w.counted("webhooks", "too_large"), 2);
     w.end();
 }
 
@@ -277,7 +277,7 @@ async fn a_body_that_does_not_arrive_in_time_is_429_and_welcome_later(place: Pla
     assert!(answer.starts_with("HTTP/1.1 429 "), "{answer}");
     assert!(answer.contains("\r\nretry-after: 30\r\n"), "{answer}");
     assert!(answer.contains(r#"{"error":{"code":"try_again","#), "{answer}");
-    assert_eq!(counted(&w, "webhooks", "deadline"), 1);
+    assert_eq!(w.counted("webhooks", "deadline"), 1);
     assert_eq!(stored(&w).await, (0, 0));
     assert_eq!(word(&w.ghl.deliver(&webhook, &w.key).await), "accepted");
     w.end();
@@ -379,13 +379,6 @@ async fn stored(w: &World) -> (usize, usize) {
     let messages = w.app.store().find::<Message>(all()).await.expect("the store answers");
     let unreadable = w.app.store().find::<Unreadable>(all()).await.expect("the store answers");
     (messages.len(), unreadable.len())
-}
-
-/// One counter of the metrics page.
-pub fn counted(w: &World, family: &str, kind: &str) -> u64 {
-    let name = format!("cast_ghl_{family}_total{{kind=\"{kind}\"}} ");
-    let page = w.app.metrics().render();
-    page.lines().find_map(|line| line.strip_prefix(&name)).map_or(0, |n| n.parse().expect("a count"))
 }
 
 /// Checks the one shape of errors and answers its code.

@@ -3,11 +3,17 @@
 //! One file a neighbour. Whatever breaks, the answer to the CRM is 200 once durable or 429 with `Retry-After`, what was taken
 //! is never sent twice nor lost, all of it comes back without a restart, and nothing is tried in a hot loop.
 
+pub mod cast;
 pub mod mongo;
 
-use cast_ghl_provider::domain::message::Message;
+use std::time::Duration;
+
+use cast_ghl_provider::domain::message::{Message, State};
+use cast_ghl_provider::fake::WebhookAnswer;
 use cast_ghl_provider::fake::ghl::{OutboundSms, Webhook};
-use cast_ghl_provider::store::Query;
+use cast_ghl_provider::queue::Step;
+use cast_ghl_provider::store::{Query, StoreError};
+use tokio::task::JoinHandle;
 
 use crate::support::world::{LOCATION, PHONE, World, header};
 
@@ -28,6 +34,28 @@ async fn put_off(w: &World, webhook: &Webhook) {
 async fn stored(w: &World) -> usize {
     let all = Query::Page { after: None, limit: 1000 };
     w.app.store().find::<Message>(all).await.expect("the store answers").len()
+}
+
+/// Starts the call of a message that waits, and returns when Cast has it.
+async fn begin_call(w: &World) -> JoinHandle<Result<Step, StoreError>> {
+    // The first look begins the term, whose bucket starts empty.
+    if let Step::Idle(Some(wait)) = w.app.worker().step().await.expect("the store answers") {
+        w.clock.advance(wait.max(Duration::from_millis(1)));
+    }
+    let before = w.cast.calls().len();
+    let worker = w.app.worker().clone();
+    let step = tokio::spawn(async move { worker.step().await });
+    w.cast.until(|cast| cast.calls().len() > before).await;
+    step
+}
+
+/// How many of these Cast accepted.
+async fn sent(w: &World, answers: &[WebhookAnswer]) -> usize {
+    let mut accepted = 0;
+    for answer in answers {
+        accepted += usize::from(w.message(answer).await.progress.state == State::Accepted);
+    }
+    accepted
 }
 
 /// What Cast took, in its order.

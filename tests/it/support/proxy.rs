@@ -6,8 +6,8 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -66,14 +66,16 @@ struct Setting {
     way: Way,
 }
 
+/// Ends the connections that are open now; each holds a receiver as long as it is.
+type Open = Arc<Mutex<watch::Sender<Option<End>>>>;
+
 /// A running proxy. Dropped, it closes its port and its connections.
 pub struct Proxy {
     addr: SocketAddr,
     way: watch::Sender<Setting>,
     /// The number of the way the port obeys.
     obeyed: watch::Receiver<u64>,
-    /// Ends the connections that are open now.
-    ended: watch::Sender<(u64, End)>,
+    open: Open,
     taken: Arc<AtomicUsize>,
     port: JoinHandle<()>,
 }
@@ -85,11 +87,10 @@ impl Proxy {
         let addr = listener.local_addr().expect("a bound port");
         let (way, seen) = watch::channel(Setting { number: 0, way: Way::Pass });
         let (obey, obeyed) = watch::channel(0);
-        let (ended, end) = watch::channel((0, End::Close));
-        let taken = Arc::new(AtomicUsize::new(0));
-        let line = Line { server: server.into().into(), way: seen, ended: end };
-        let port = tokio::spawn(keep_port(listener, line, obey, Arc::clone(&taken)));
-        Self { addr, way, obeyed, ended, taken, port }
+        let (open, taken) = (Open::default(), Arc::<AtomicUsize>::default());
+        let line = Line { server: server.into().into(), way: seen };
+        let port = tokio::spawn(keep_port(listener, line, obey, Arc::clone(&open), Arc::clone(&taken)));
+        Self { addr, way, obeyed, open, taken, port }
     }
 
     /// Where it listens.
@@ -110,9 +111,11 @@ impl Proxy {
         obeyed.wait_for(|seen| *seen >= number).await.expect("the proxy can bind its port again");
     }
 
-    /// Ends the connections that are open now; new ones are taken as before.
-    pub fn end_open(&self, end: End) {
-        self.ended.send_modify(|(number, how)| (*number, *how) = (*number + 1, end));
+    /// Ends the connections that are open now, and returns when they are closed; new ones are taken as before.
+    pub async fn end_open(&self, end: End) {
+        let open = std::mem::replace(&mut *lock(&self.open), watch::Sender::new(None));
+        open.send_replace(Some(end));
+        open.closed().await;
     }
 
     /// Connections taken so far.
@@ -145,30 +148,36 @@ pub async fn before_mongo(place: &Place) -> (Proxy, Place) {
 struct Line {
     server: Arc<str>,
     way: watch::Receiver<Setting>,
-    ended: watch::Receiver<(u64, End)>,
 }
 
 /// Listens, except while the way is to refuse.
-async fn keep_port(listener: TcpListener, mut line: Line, obey: watch::Sender<u64>, taken: Arc<AtomicUsize>) {
+async fn keep_port(
+    listener: TcpListener,
+    mut line: Line,
+    obey: watch::Sender<u64>,
+    open: Open,
+    taken: Arc<AtomicUsize>,
+) {
     let addr = listener.local_addr().expect("a bound port");
     let mut listener = Some(listener);
-    let mut open = JoinSet::new();
+    let mut connections = JoinSet::new();
     loop {
         let setting = *line.way.borrow_and_update();
         if setting.way == Way::Refuse {
             listener = None;
             // They end by themselves at this way.
-            while open.join_next().await.is_some() {}
+            while connections.join_next().await.is_some() {}
         } else if listener.is_none() {
             listener = Some(TcpListener::bind(addr).await.expect("its own port is free"));
         }
         obey.send_replace(setting.number);
         tokio::select! {
             changed = line.way.changed() => if changed.is_err() { return },
-            Some(_) = open.join_next() => {}
+            Some(_) = connections.join_next() => {}
             Some(Ok((client, _))) = accept(listener.as_ref()) => {
                 taken.fetch_add(1, Ordering::SeqCst);
-                open.spawn(connect(client, line.clone()));
+                let ended = lock(&open).subscribe();
+                connections.spawn(connect(client, line.clone(), ended));
             }
         }
     }
@@ -179,9 +188,7 @@ async fn accept(listener: Option<&TcpListener>) -> Option<io::Result<(TcpStream,
 }
 
 /// One connection, to its end.
-async fn connect(mut client: TcpStream, mut line: Line) {
-    // What was ended before this connection was open does not concern it.
-    line.ended.borrow_and_update();
+async fn connect(mut client: TcpStream, mut line: Line, mut ended: watch::Receiver<Option<End>>) {
     let Ok(mut server) = TcpStream::connect(&*line.server).await else {
         // A neighbour that is away refuses; this is the nearest thing for a connection already taken.
         let _ = client.set_zero_linger();
@@ -196,13 +203,20 @@ async fn connect(mut client: TcpStream, mut line: Line) {
             // In this order, so that a refusal is never taken for an end of stream.
             biased;
             _ = line.way.wait_for(|setting| setting.way == Way::Refuse) => End::Reset,
-            _ = line.ended.changed() => line.ended.borrow().1,
+            end = ended.wait_for(Option::is_some) => end.ok().and_then(|end| *end).unwrap_or(End::Close),
             moved = async { tokio::try_join!(up, down) } => moved.err().unwrap_or(End::Close),
         }
     };
     if end == End::Reset {
         let _ = (client.set_zero_linger(), server.set_zero_linger());
     }
+    // Closed before `ended` is let go, which says so.
+    drop((client, server));
+    drop(ended);
+}
+
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().expect("nobody panics with it")
 }
 
 /// Moves bytes in one direction until their source ends, which is passed on. An error is how the whole connection ends.

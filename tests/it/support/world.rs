@@ -213,6 +213,34 @@ impl World {
         self.app.leadership().step().await.expect("the store answers");
     }
 
+    /// Lets time pass as in a running process: it sends, reports, answers replies and beats all along.
+    pub async fn live(&self, by: Duration) {
+        const TICK: Duration = Duration::from_secs(1);
+        let clock = Clock::Test(self.clock.clone());
+        let end = clock.mono().after(by);
+        while clock.mono() < end {
+            self.app.leadership().step().await.expect("the store answers");
+            let wait = loop {
+                match self.app.worker().step().await.expect("the store answers") {
+                    Step::Worked(_) => {}
+                    Step::Idle(wait) => break wait.unwrap_or(TICK),
+                    Step::NotLeader => panic!("this process does not lead"),
+                }
+            };
+            self.app.reporter().step().await.expect("the store answers");
+            self.app.inbound().step().await.expect("the store answers");
+            let left = end.since(clock.mono());
+            self.clock.advance(wait.clamp(Duration::from_millis(1), TICK).min(left));
+        }
+    }
+
+    /// One counter of the metrics page.
+    pub fn counted(&self, family: &str, kind: &str) -> u64 {
+        let name = format!("cast_ghl_{family}_total{{kind=\"{kind}\"}} ");
+        let page = self.app.metrics().render();
+        page.lines().find_map(|line| line.strip_prefix(&name)).map_or(0, |n| n.parse().expect("a count"))
+    }
+
     /// Connects a location as an install begun in the marketplace does.
     pub async fn install(&self, location: &str) {
         let page = self.callback(&self.ghl.marketplace_code(Install::location(location, COMPANY))).await;
