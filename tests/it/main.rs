@@ -120,6 +120,7 @@ fn main() -> ExitCode {
             trials.push(trial(format!("embedded::{area}::{name}"), move || case(Place::Embedded(dir))));
         }
     }
+    trials.extend(fault::trials(|| scratch.dir()));
     trials.extend(process::trials(|| scratch.dir(), &uri));
     let outage = outage::a_webhook_is_answered_429_while_the_database_is_away_and_sent_when_it_is_back;
     let name = "mongo::outage::a_webhook_is_answered_429_while_the_database_is_away_and_sent_when_it_is_back";

@@ -3,13 +3,13 @@
 //! What only a process shows is tested here: exit codes, signals, kills, files, what stands on its output. All of it runs on
 //! the machine's clock; what needs another hour of the day is tested in-process (`support::world`).
 
-mod child;
+pub mod child;
 mod configuration;
 mod drain;
 mod life;
 mod messages;
 mod sandbox;
-mod serving;
+pub mod serving;
 mod signature;
 
 use std::path::PathBuf;

@@ -4,8 +4,11 @@
 //! is never sent twice nor lost, all of it comes back without a restart, and nothing is tried in a hot loop.
 
 pub mod cast;
+mod disk;
 pub mod mongo;
+mod store;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use cast_ghl_provider::domain::message::{Message, State};
@@ -13,9 +16,41 @@ use cast_ghl_provider::fake::WebhookAnswer;
 use cast_ghl_provider::fake::ghl::{OutboundSms, Webhook};
 use cast_ghl_provider::queue::Step;
 use cast_ghl_provider::store::{Query, StoreError};
+use libtest_mimic::{Completion, Trial};
 use tokio::task::JoinHandle;
 
-use crate::support::world::{LOCATION, PHONE, World, header};
+use self::disk::SmallDisk;
+use crate::support::world::{LOCATION, PHONE, Place, World, header};
+use crate::{Running, in_runtime};
+
+/// Cases that need the embedded store's own disk; `dir` names a fresh directory.
+pub fn trials(dir: impl Fn() -> PathBuf) -> Vec<Trial> {
+    let mut trials = Vec::new();
+    for (name, case) in store::disk_cases() {
+        let dir = dir();
+        trials.push(trial(name, move || disk::missing().map_or(Ok(case(dir)), Err)));
+    }
+    for (name, case) in store::small_disk_cases() {
+        let dir = dir();
+        trials.push(trial(name, move || SmallDisk::mount(&dir.join("data"), "8m").map(|small| case((dir, small)))));
+    }
+    for (name, case) in store::commit_cases() {
+        let dir = dir();
+        trials.push(trial(name, move || Ok(case(Place::Embedded(dir)))));
+    }
+    trials
+}
+
+/// A case that is shown as ignored where something it needs is missing, which it finds out when it runs.
+fn trial(name: &str, case: impl FnOnce() -> Result<Running, String> + Send + 'static) -> Trial {
+    Trial::ignorable_test(format!("embedded::fault::{name}"), move || match case() {
+        Err(why) => Ok(Completion::ignored_with(why)),
+        Ok(case) => {
+            in_runtime(|| case);
+            Ok(Completion::Completed)
+        }
+    })
+}
 
 /// An SMS that has not been posted yet.
 fn unposted(w: &World, text: &str) -> Webhook {
