@@ -10,7 +10,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use crate::support::world::{INBOUND_KEY, LOCATION, PHONE, Place, World, header, json as body_of, word};
-use crate::webhook::{counted, in_shape};
+use crate::webhook::in_shape;
 use crate::{Cases, cases};
 
 const MESSAGES: &str = "/api/ghl/v1/webhook/messages";
