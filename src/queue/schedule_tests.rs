@@ -210,7 +210,7 @@ proptest! {
         let mut again = again.into_iter();
         let mut done: Vec<String> = vec![];
         let mut now = 0i64;
-        while !s.open() == 0 {
+        while s.open() > 0 {
             let mut out = vec![];
             while let Some(id) = s.next(UnixMillis(now)) { out.push(id); }
             let lanes: HashSet<&String> = out.iter().map(|id| &lane_of[&id.0]).collect();
