@@ -273,7 +273,7 @@ pub enum ReplyRefusal {
 pub fn retry(reply: &Reply, now: UnixMillis) -> Result<ReplyProgress, ReplyRefusal> {
     Ok(ReplyProgress {
         state: ReplyState::Received,
-        due_at: now,
+        due_at: now.on_any_clock(),
         tries: 0,
         not_stored: 0,
         why: None,

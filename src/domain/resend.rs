@@ -44,7 +44,7 @@ pub fn resend(message: &Message, now: UnixMillis) -> Result<Progress, Refusal> {
         state: State::Queued,
         code: None,
         crashes: 0,
-        due_at: now,
+        due_at: now.on_any_clock(),
         generation: p.generation + 1,
         resent_at: Some(now),
         settled_at: None,
@@ -68,7 +68,7 @@ pub fn set_aside(message: &Message, now: UnixMillis) -> Result<Progress, Refusal
         State::Sending | State::InDoubt => Err(Refusal::Sending),
         State::Rejected | State::Expired => Err(Refusal::Failed),
         State::Parked | State::Dead => Ok(dropped),
-        State::Queued | State::Held => Ok(Progress { due_at: p.due_at.min(now), ..dropped }),
+        State::Queued | State::Held => Ok(Progress { due_at: p.due_at.min(now.on_any_clock()), ..dropped }),
     }
 }
 

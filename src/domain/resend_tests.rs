@@ -72,7 +72,7 @@ fn a_resend_waits_as_if_new_under_another_idempotency_key_and_tells_nobody_befor
     let m = resent(&parked(1), later);
     let p = &m.progress;
     assert_eq!((p.state, p.code, p.crashes, p.generation), (State::Queued, None, 0, 1));
-    assert_eq!((p.due_at, p.settled_at, p.strip_at), (later, None, None));
+    assert_eq!((p.due_at, p.settled_at, p.strip_at), (later.on_any_clock(), None, None));
     assert!(p.report.as_ref().unwrap().is_withdrawn());
     let again = sending(&m, 1, 2, later);
     assert_ne!(key(&first), key(&again));
@@ -106,6 +106,14 @@ fn its_age_counts_from_the_resend() {
     assert!(matches!(claim(&m, E1, late, &rules), Ok(Claim::Go(_))));
     let later = late.after(rules.message_max_age);
     assert!(matches!(claim(&m, E1, later, &rules), Ok(Claim::Settled(p)) if p.state == State::Expired));
+}
+
+#[test]
+fn a_resend_or_drop_by_a_machine_whose_clock_is_fast_waits_for_nobody() {
+    let fast = T0.after(Duration::from_secs(300));
+    assert!(matches!(claim(&resent(&parked(1), fast), E1, T0, &Rules::default()), Ok(Claim::Go(_))));
+    let dropped = message().with(set_aside(&message(), fast).unwrap());
+    assert!(matches!(claim(&dropped, E1, T0, &Rules::default()), Ok(Claim::Settled(_))));
 }
 
 #[test]
