@@ -249,7 +249,7 @@ impl<H: Handler> Worker<H> {
     async fn poll(&self, right: Right) -> Result<(), StoreError> {
         let _one = self.0.polling.lock().await;
         let parts = self.parts();
-        let mut seen = self.board().begin_term(right.epoch);
+        let mut seen = self.board().begin_term(right.epoch, parts.clock.mono());
         let found = parts.store.discover(crate::store::Collection::Messages, &mut seen).await?;
         let now = parts.clock.now();
         let Polled { strangers, held, doubts } = self.board().polled(seen, found, parts.bells.held.take(), now);
@@ -279,7 +279,7 @@ impl<H: Handler> Worker<H> {
     async fn introduce(&self, location: &str) -> Result<(), StoreError> {
         let Ok(id) = LocationId::parse(location) else { return Ok(()) };
         let key = self.parts().handler.key_of(&id).await?;
-        self.board().assign(location, &key, self.parts().clock.mono());
+        self.board().assign(location, &key);
         Ok(())
     }
 

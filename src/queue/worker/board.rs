@@ -40,6 +40,8 @@ pub(super) struct Polled {
 
 pub(super) struct Board {
     term: Option<Epoch>,
+    /// When the term began here: buckets are empty then, and earn from then on.
+    began: Mono,
     schedule: Schedule,
     pace: Pace,
     desks: HashMap<KeyName, KeyDesk>,
@@ -53,6 +55,7 @@ impl Board {
     pub(super) fn new(pace: Pace) -> Self {
         Self {
             term: None,
+            began: Mono::default(),
             schedule: Schedule::default(),
             pace,
             desks: HashMap::new(),
@@ -63,9 +66,9 @@ impl Board {
     }
 
     /// A new term starts with empty hands: schedule, desks and sightings.
-    pub(super) fn begin_term(&mut self, epoch: Epoch) -> Discovery {
+    pub(super) fn begin_term(&mut self, epoch: Epoch, now: Mono) -> Discovery {
         if self.term != Some(epoch) {
-            *self = Self { term: Some(epoch), ..Self::new(self.pace) };
+            *self = Self { term: Some(epoch), began: now, ..Self::new(self.pace) };
         }
         self.seen.clone()
     }
@@ -92,10 +95,10 @@ impl Board {
         Polled { strangers: self.schedule.strangers(), held, doubts: self.schedule.doubts() }
     }
 
-    /// This key pays for a location's messages from now on. A desk new to this term starts with an empty bucket.
-    pub(super) fn assign(&mut self, location: &str, key: &KeyName, now: Mono) {
-        let pace = self.pace;
-        self.desks.entry(key.clone()).or_insert_with(|| KeyDesk::new(pace, now));
+    /// This key pays for a location's messages from now on. One that is new to this term has sent nothing in it.
+    pub(super) fn assign(&mut self, location: &str, key: &KeyName) {
+        let (pace, began) = (self.pace, self.began);
+        self.desks.entry(key.clone()).or_insert_with(|| KeyDesk::new(pace, began));
         self.schedule.assign(location, key);
     }
 
@@ -201,9 +204,9 @@ mod tests {
     /// A board whose lane of two is looked at in this term.
     fn begin(board: &mut Board, term: Epoch, seconds: u64) {
         let (mono, now) = at(seconds);
-        let seen = board.begin_term(term);
+        let seen = board.begin_term(term, mono);
         board.polled(seen, Discovered::Whole(vec![header("first"), header("second")]), BTreeSet::new(), now);
-        board.assign("L", &key("shared"), mono);
+        board.assign("L", &key("shared"));
     }
 
     fn picked(board: &mut Board, term: Epoch, seconds: u64) -> Option<(DocId, Pass)> {
@@ -241,18 +244,18 @@ mod tests {
     #[test]
     fn nothing_of_a_location_is_picked_before_its_key_is_known() {
         let mut board = Board::new(PACE);
-        let seen = board.begin_term(Epoch(1));
+        let seen = board.begin_term(Epoch(1), at(0).0);
         let polled = board.polled(seen, Discovered::Whole(vec![header("a")]), BTreeSet::new(), at(0).1);
         assert_eq!(polled.strangers, ["L"]);
         assert!(picked(&mut board, Epoch(1), 10).is_none());
-        board.assign("L", &key("own"), at(10).0);
+        board.assign("L", &key("own"));
         assert_eq!(picked(&mut board, Epoch(1), 20).expect("a job").1.key, key("own"));
     }
 
     #[test]
     fn a_paused_key_holds_up_its_own_locations_alone() {
         let mut board = Board::new(PACE);
-        let seen = board.begin_term(Epoch(1));
+        let seen = board.begin_term(Epoch(1), at(0).0);
         let of = |id: &str, location: &str| {
             let mut header = header(id);
             (header.keys.location, header.keys.lane) = (Some(location.to_owned()), Some(id.to_owned()));
@@ -260,8 +263,8 @@ mod tests {
         };
         let found = vec![of("a", "SHARED"), of("b", "SHARED"), of("c", "OWN"), of("d", "OWN")];
         board.polled(seen, Discovered::Whole(found), BTreeSet::new(), at(0).1);
-        board.assign("SHARED", &key("shared"), at(0).0);
-        board.assign("OWN", &key("own"), at(0).0);
+        board.assign("SHARED", &key("shared"));
+        board.assign("OWN", &key("own"));
         let mut left: Vec<DocId> = Vec::new();
         for seconds in 10..20 {
             let Some((id, pass)) = picked(&mut board, Epoch(1), seconds) else { continue };
@@ -287,7 +290,7 @@ mod tests {
     fn a_location_that_changes_its_key_is_served_by_the_new_one() {
         let mut board = Board::new(PACE);
         begin(&mut board, Epoch(1), 0);
-        board.assign("L", &key("own"), at(1).0);
+        board.assign("L", &key("own"));
         let (id, pass) = picked(&mut board, Epoch(1), 10).expect("a job");
         assert_eq!((id, pass.key), (DocId("first".to_owned()), key("own")));
     }

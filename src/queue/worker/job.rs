@@ -82,7 +82,7 @@ impl<H: Handler> Worker<H> {
             Prepared::Send { key, .. } if out.pass.as_ref().is_some_and(|pass| pass.key != key) => {
                 // The location's key changed since it was asked: its message waits for that one's turn.
                 let location = claimed.record.accepted.intake.location.clone();
-                self.board().assign(location.as_str(), &key, parts.clock.mono());
+                self.board().assign(location.as_str(), &key);
                 self.unclaim(claimed, right.epoch).await
             }
             Prepared::Send { phone, parts: composed, key } => {
