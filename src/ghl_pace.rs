@@ -12,6 +12,8 @@ use crate::domain::time::UnixMillis;
 const APART: Duration = Duration::from_millis(125);
 /// Calls that may go at once after a quiet time: with 80 in the rest of the window still below 100.
 const BURST: u32 = 16;
+/// A clock set back by more than this: what was promised by the one before would take as long to come.
+const SET_BACK: Duration = Duration::from_secs(60);
 /// Locations and promises remembered; the past ones are forgotten first.
 const REMEMBERED: usize = 65_536;
 
@@ -29,6 +31,8 @@ pub struct GhlPace {
     next: HashMap<String, UnixMillis>,
     resting: HashMap<String, UnixMillis>,
     promised: HashMap<String, UnixMillis>,
+    /// The last `now`.
+    now: UnixMillis,
 }
 
 impl GhlPace {
@@ -56,6 +60,7 @@ impl GhlPace {
 
     /// A call that goes before all reports: waits for a rest alone.
     pub fn urgent(&mut self, location: &str, now: UnixMillis) -> Turn {
+        self.forget(now);
         if let Some(until) = self.resting.get(location).filter(|until| **until > now) {
             return Turn::At(*until);
         }
@@ -77,6 +82,10 @@ impl GhlPace {
     }
 
     fn forget(&mut self, now: UnixMillis) {
+        let was = std::mem::replace(&mut self.now, now);
+        if was.since(now) > SET_BACK {
+            *self = Self { now, ..Self::default() };
+        }
         let long_past = now.before(Duration::from_secs(3600));
         for map in [&mut self.next, &mut self.resting, &mut self.promised] {
             if map.len() >= REMEMBERED {
@@ -106,6 +115,18 @@ mod tests {
             assert!(within <= 96, "{within}");
         }
         assert_eq!(places.iter().filter(|p| **p == NOW.0).count(), 16);
+    }
+
+    #[test]
+    fn a_clock_set_back_makes_nobody_wait_as_long() {
+        let mut pace = GhlPace::default();
+        pace.rest("L", NOW.after(Duration::from_secs(10)));
+        for n in 0..100 {
+            pace.ask("L", &n.to_string(), NOW);
+        }
+        let back = NOW.before(Duration::from_secs(600));
+        assert_eq!(pace.ask("L", "mine", back), Turn::Now);
+        assert_eq!(pace.urgent("L", back), Turn::Now);
     }
 
     #[test]

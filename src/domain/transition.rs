@@ -77,8 +77,6 @@ pub enum Refused {
     NotOpen,
     #[error("a later term holds the message")]
     Superseded,
-    #[error("the message is not due yet")]
-    NotDue,
     #[error("no such attempt is recorded")]
     UnknownAttempt,
     #[error("nothing would change")]
@@ -103,7 +101,7 @@ pub fn idempotency_key(id: &DocId, part: usize, generation: u32) -> String {
 /// Stamps the claimer's term on a waiting message.
 ///
 /// # Errors
-/// [`Refused`] when it is settled, in flight, not due, or a later term claimed it.
+/// [`Refused`] when it is settled, in flight, or a later term claimed it.
 pub fn claim(message: &Message, epoch: Epoch, now: UnixMillis, rules: &Rules) -> Result<Claim, Refused> {
     let p = &message.progress;
     if !matches!(p.state, State::Queued | State::Held) {
@@ -112,10 +110,8 @@ pub fn claim(message: &Message, epoch: Epoch, now: UnixMillis, rules: &Rules) ->
     if p.epoch > epoch {
         return Err(Refused::Superseded);
     }
-    // A held message may be looked at any time: its `due_at` is the end of the wait, not the start of the next look.
-    if p.state == State::Queued && p.due_at > now {
-        return Err(Refused::NotDue);
-    }
+    // `due_at` stops nobody: a held message may be looked at any time, and a queued one was due when it was queued, by a clock
+    // that may since have been set back.
     if p.dropped_at.is_some() {
         return Ok(Claim::Settled(resend::stopped(message, now, rules)));
     }

@@ -224,6 +224,16 @@ fn apply(m: &Message, step: &Step, next: u32, count: usize, rules: &Rules) -> Op
     }
 }
 
+#[test]
+fn a_message_accepted_by_a_clock_ahead_of_ours_is_claimed_at_once_and_reported_after_one_delay() {
+    let rules = Rules::default();
+    let behind = T0.before(Duration::from_secs(300));
+    let Ok(Claim::Go(p)) = claim(&message(), E1, behind, &rules) else { panic!("claimable") };
+    let claimed = message().with(p);
+    let p = reject(&claimed, E1, FailureCode::TooLong, "Too long.".into(), behind, &rules).unwrap();
+    assert_eq!(p.report.unwrap().due_at, Some(behind.after(rules.status_delay)));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
     #[test]

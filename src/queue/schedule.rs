@@ -84,6 +84,8 @@ pub struct Schedule {
     lane_names: RandomState,
     numbered: u64,
     polls: u32,
+    /// The last `now`: an earlier one means that the clock was set back.
+    now: UnixMillis,
 }
 
 impl Schedule {
@@ -206,7 +208,8 @@ impl Schedule {
         else {
             return;
         };
-        let due_at = UnixMillis(keys.due_at.unwrap_or_default());
+        // Only a hold has an end. A queued job was due when it was queued, by a clock that may since have been set back.
+        let due_at = UnixMillis(keys.due_at.filter(|_| state == State::Held).unwrap_or_default());
         if let Some(&number) = self.numbers.get(header.id.as_str()) {
             self.correct(number, state, due_at);
             return;
@@ -280,8 +283,22 @@ impl Schedule {
         }
     }
 
+    /// A clock that was set back must not make an hour of a second's pause.
+    fn set_back(&mut self, now: UnixMillis) {
+        if std::mem::replace(&mut self.now, now) <= now {
+            return;
+        }
+        let paused = self.timers.iter().map(|(_, number)| *number);
+        let paused: Vec<Number> =
+            paused.filter(|number| self.jobs.get(number).is_some_and(|job| job.state == State::Queued)).collect();
+        for number in paused {
+            self.update(number, State::Queued, now);
+        }
+    }
+
     /// Moves what is due from the timers to its location's turn.
     fn ripen(&mut self, now: UnixMillis) {
+        self.set_back(now);
         while let Some(&(due, number)) = self.timers.first() {
             if due > now {
                 return;

@@ -134,7 +134,7 @@ fn a_whole_poll_forgets_what_is_not_open_any_more_but_not_what_is_out() {
 fn the_very_message_that_was_put_back_goes_first_even_after_an_earlier_one_of_its_location() {
     let mut s = OneKey::default();
     s.discover(Discovered::New(vec![
-        header("a", "A", "1", State::Queued, 5, false),
+        header("a", "A", "1", State::Held, 5, false),
         queued("b", "A", "2"),
         queued("c", "C", "1"),
     ]));
@@ -192,6 +192,24 @@ fn a_pause_of_a_queued_message_outlives_the_polls_that_list_it() {
     s.discover(Discovered::Whole(vec![queued("a", "L", "1")]));
     assert_eq!(s.next(UnixMillis(299)), None);
     assert_eq!(s.next(UnixMillis(300)), Some(id("a")));
+}
+
+#[test]
+fn a_message_stamped_by_a_clock_ahead_of_ours_goes_at_once() {
+    let mut s = OneKey::default();
+    s.discover(Discovered::New(vec![header("ahead", "L", "1", State::Queued, 300_000, false)]));
+    assert_eq!(s.next(UnixMillis(0)), Some(id("ahead")));
+}
+
+#[test]
+fn a_pause_ends_when_the_clock_is_set_back_and_a_hold_does_not() {
+    let mut s = OneKey::default();
+    let hold = header("held", "L", "2", State::Held, 3_600_900, false);
+    s.discover(Discovered::New(vec![queued("paused", "L", "1"), hold]));
+    assert_eq!(s.next(UnixMillis(3_600_000)), Some(id("paused")));
+    s.finished(&id("paused"), After::Open(State::Queued, UnixMillis(3_601_000)));
+    assert_eq!(s.next(UnixMillis(3_600_500)), None);
+    assert_eq!(drain(&mut s, 0), ["paused"]);
 }
 
 proptest! {

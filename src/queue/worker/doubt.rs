@@ -8,6 +8,7 @@ use super::{Handler, Worker};
 use crate::domain::id::{AttemptId, DocId};
 use crate::domain::leadership::{JUDGE_AFTER, Right};
 use crate::domain::message::{Message, State};
+use crate::domain::time::UnixMillis;
 use crate::domain::transition;
 use crate::store::{Saved, StoreError};
 
@@ -67,8 +68,9 @@ impl<H: Handler> Worker<H> {
     }
 }
 
-/// A document's place in the schedule.
+/// A document's place in the schedule. Only a held message waits for its `due_at`.
 pub(super) fn after(message: &Message) -> After {
     let p = &message.progress;
-    if p.state.settled() { After::Gone } else { After::Open(p.state, p.due_at) }
+    let due = if p.state == State::Held { p.due_at } else { UnixMillis::default() };
+    if p.state.settled() { After::Gone } else { After::Open(p.state, due) }
 }
