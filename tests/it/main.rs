@@ -34,6 +34,7 @@ use cast_ghl_provider::domain::secret::Secret;
 use cast_ghl_provider::store::{EmbeddedStore, MongoSettings, MongoStore, Store};
 use libtest_mimic::{Arguments, Completion, Trial};
 
+use process::serving::Spot;
 use support::mongo::{self, MongoServer};
 use support::world::Place;
 
@@ -88,6 +89,8 @@ fn main() -> ExitCode {
         ("operator", operator::cases()),
         ("order", order::cases()),
         ("fault", fault::cast::cases()),
+        ("fault", fault::clock::cases()),
+        ("fault", fault::ghl::cases()),
     ] {
         for (name, case) in cases {
             let dir = scratch.dir();
@@ -107,6 +110,12 @@ fn main() -> ExitCode {
     for (name, case) in fault::mongo::cases() {
         trials.push(on_mongo(format!("mongo::fault::{name}"), &uri, move |uri| {
             case(Place::Mongo { uri: with_database(&uri, &fresh_database()) })
+        }));
+    }
+    for (name, case) in fault::mongo::process_cases() {
+        let dir = scratch.dir();
+        trials.push(on_mongo(format!("mongo::fault::{name}"), &uri, move |uri| {
+            case(Spot { store: Place::Mongo { uri: with_database(&uri, &fresh_database()) }, dir })
         }));
     }
     for (area, cases) in [

@@ -11,9 +11,10 @@ use cast_ghl_provider::queue::Step;
 use cast_ghl_provider::store::StoreError;
 use tokio::task::JoinHandle;
 
-use super::{begin_call, sent, texts};
+use super::{sent, texts};
 use crate::support::blunt::{Blunt, Says};
 use crate::support::proxy::{End, Proxy, Toward, Way};
+use crate::support::step::begin_step;
 use crate::support::world::{LOCATION, Place, World};
 use crate::{Cases, cases};
 
@@ -243,7 +244,7 @@ async fn an_answer_that_stops_half_way_is_unknown_when_it_breaks(place: Place) {
     let w = World::connected(place).await;
     w.cast.fault_next(CastFault::SlowBody);
     let answer = w.sms("half an answer").await;
-    let step = begin_call(&w).await;
+    let step = begin_step(&w, w.app.worker()).await;
     w.cast.stop().await;
     step.await.expect("a step ends").expect("the store answers");
     w.cast.restart().await.expect("its port is free");

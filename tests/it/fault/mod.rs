@@ -4,20 +4,19 @@
 //! is never sent twice nor lost, all of it comes back without a restart, and nothing is tried in a hot loop.
 
 pub mod cast;
+pub mod clock;
 mod disk;
+pub mod ghl;
 pub mod mongo;
 mod store;
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use cast_ghl_provider::domain::message::{Message, State};
 use cast_ghl_provider::fake::WebhookAnswer;
 use cast_ghl_provider::fake::ghl::{OutboundSms, Webhook};
-use cast_ghl_provider::queue::Step;
-use cast_ghl_provider::store::{Query, StoreError};
+use cast_ghl_provider::store::Query;
 use libtest_mimic::{Completion, Trial};
-use tokio::task::JoinHandle;
 
 use self::disk::SmallDisk;
 use crate::support::world::{LOCATION, PHONE, Place, World, header};
@@ -69,19 +68,6 @@ async fn put_off(w: &World, webhook: &Webhook) {
 async fn stored(w: &World) -> usize {
     let all = Query::Page { after: None, limit: 1000 };
     w.app.store().find::<Message>(all).await.expect("the store answers").len()
-}
-
-/// Starts the call of a message that waits, and returns when Cast has it.
-async fn begin_call(w: &World) -> JoinHandle<Result<Step, StoreError>> {
-    // The first look begins the term, whose bucket starts empty.
-    if let Step::Idle(Some(wait)) = w.app.worker().step().await.expect("the store answers") {
-        w.clock.advance(wait.max(Duration::from_millis(1)));
-    }
-    let before = w.cast.calls().len();
-    let worker = w.app.worker().clone();
-    let step = tokio::spawn(async move { worker.step().await });
-    w.cast.until(|cast| cast.calls().len() > before).await;
-    step
 }
 
 /// How many of these Cast accepted.

@@ -247,7 +247,7 @@ async fn on_a_faulty_disk(dir: PathBuf) -> (Disk, Serving) {
 }
 
 /// Posts it and checks that the CRM is asked to come again.
-async fn assert_put_off(serving: &Serving, webhook: &Webhook) {
+pub(super) async fn assert_put_off(serving: &Serving, webhook: &Webhook) {
     serving.ghl.register_message(LOCATION, &webhook.message_id);
     let request = serving.http.post(serving.webhook_url()).body(webhook.body.clone());
     let answer = request.header(serving.key.scheme().header(), serving.key.sign(&webhook.body)).send();
@@ -257,7 +257,7 @@ async fn assert_put_off(serving: &Serving, webhook: &Webhook) {
 }
 
 /// Alive, ready to answer, and open about what is wrong.
-async fn assert_degraded(serving: &Serving) {
+pub(super) async fn assert_degraded(serving: &Serving) {
     assert_eq!(serving.get("/health").await.status().as_u16(), 200);
     let ready = serving.until_ready(200).await;
     let degraded = ready["degraded"].as_array().cloned().unwrap_or_default();
@@ -265,7 +265,7 @@ async fn assert_degraded(serving: &Serving) {
 }
 
 /// Sends it again until it is taken: by the same process, whose store has recovered.
-async fn until_taken(serving: &Serving, webhook: &Webhook) {
+pub(super) async fn until_taken(serving: &Serving, webhook: &Webhook) {
     let taken = async {
         loop {
             let answer = serving.ghl.redeliver(webhook, &serving.key).await;
