@@ -23,7 +23,7 @@ mod support;
 mod webhook;
 
 use std::future::Future;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -154,7 +154,12 @@ fn demanded(store: &str) -> bool {
 }
 
 fn find_mongo() -> Result<MongoServer, String> {
-    mongo::start(&mongo::find())
+    mongo::start(&mongo::find(), target_tmp())
+}
+
+/// Where servers of a test run keep their data.
+fn target_tmp() -> &'static Path {
+    Path::new(env!("CARGO_TARGET_TMPDIR"))
 }
 
 fn trial(name: String, case: impl FnOnce() -> Running + Send + 'static) -> Trial {

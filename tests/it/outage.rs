@@ -12,7 +12,7 @@ pub fn a_webhook_is_answered_429_while_the_database_is_away_and_sent_when_it_is_
     if matches!(found, Found::Uri(_)) {
         return Ok(Completion::ignored_with("the server of TEST_MONGO_URI is not ours to stop"));
     }
-    let mut server = match mongo::start(&found) {
+    let mut server = match mongo::start(&found, crate::target_tmp()) {
         Ok(server) => server,
         Err(why) => return Ok(Completion::ignored_with(why)),
     };

@@ -52,10 +52,16 @@ pub struct Import {
     pub line: usize,
 }
 
-/// Every module of the crate whose sources are in `src`, test modules left out.
+/// Every module of the crate whose sources are in `src`, test modules left out. A further program's modules are those of
+/// `bin`, where `crate` still means the library.
 pub fn modules(src: &Path) -> Vec<Module> {
     let mut found = Vec::new();
     let mut ahead = vec![(Vec::new(), src.join("lib.rs")), (vec!["main".to_owned()], src.join("main.rs"))];
+    for program in std::fs::read_dir(src.join("bin")).expect("a directory of programs") {
+        let program = program.expect("an entry");
+        let name = program.file_name().to_string_lossy().into_owned();
+        ahead.push((vec!["bin".to_owned(), name], program.path().join("main.rs")));
+    }
     while let Some((path, file)) = ahead.pop() {
         let text = std::fs::read_to_string(&file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
         let tokens = without_tests(&tokens(&text));
@@ -72,7 +78,8 @@ pub fn modules(src: &Path) -> Vec<Module> {
     found
 }
 
-/// The modules that a file declares and that live in files of their own, by their path below it.
+/// The modules that a file declares and that live in files of their own, by their path below it. One with a `#[path]` lives
+/// elsewhere: that is how the tests lend a file.
 fn children(tokens: &[Token]) -> Vec<Vec<String>> {
     let mut found = Vec::new();
     for_each_place(tokens, &[], |at, inside| {
@@ -80,12 +87,19 @@ fn children(tokens: &[Token]) -> Vec<Vec<String>> {
             && word.word() == Some("mod")
             && end.is(';')
             && let Some(name) = name.word()
+            && !is_lent(&tokens[..at])
         {
             found.push(inside.iter().cloned().chain([name.to_owned()]).collect());
         }
         at + 1
     });
     found
+}
+
+/// Whether the tokens before a `mod` end with `#[path = "…"]`.
+fn is_lent(before: &[Token]) -> bool {
+    matches!(before, [.., open, path, equals, Token { kind: Kind::Text(_), .. }, close]
+        if open.is('[') && path.word() == Some("path") && equals.is('=') && close.is(']'))
 }
 
 /// All paths of `module` that begin at the crate's root, in its surroundings or in another crate.

@@ -3,7 +3,7 @@
 //! Owns the search (`TEST_MONGO_URI`, a `mongod`, the stand-in of tests/mongo-standin) and the server's process.
 //! Invariant: a server started here listens on loopback alone and ends with the test process, however that ends, because
 //! it lives on a pipe from it. Blocking, `std` alone; databases and their names are the tests' affair. Must not import
-//! the crate under test.
+//! the crate under test. The crash test (`src/bin/crash-test`) takes its server from here too.
 
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Write};
@@ -55,12 +55,13 @@ pub fn find() -> Found {
     )
 }
 
-/// Starts what was found and waits until it listens; the stand-in is built first where its sources changed.
+/// Starts what was found, its data in a new directory under `scratch`, and waits until it listens; the stand-in is built
+/// first where its sources changed.
 ///
 /// # Errors
 ///
 /// A sentence for the person who runs the tests; for [`Found::None`] its own.
-pub fn start(found: &Found) -> Result<MongoServer, String> {
+pub fn start(found: &Found, scratch: &Path) -> Result<MongoServer, String> {
     let program = match found {
         Found::Uri(uri) => {
             wait_for(uri)?;
@@ -73,7 +74,7 @@ pub fn start(found: &Found) -> Result<MongoServer, String> {
         }
         Found::None(what_to_do) => return Err(what_to_do.clone()),
     };
-    Local::start(program).map(|local| MongoServer(Kind::Local(local)))
+    Local::start(program, scratch).map(|local| MongoServer(Kind::Local(local)))
 }
 
 /// A MongoDB server. Dropping one that was started here ends it and removes its data.
@@ -103,7 +104,7 @@ impl MongoServer {
     /// What the tests ran against, in words; never the URI.
     pub fn describe(&self) -> String {
         match &self.0 {
-            Kind::Given(_) => "MongoDB at TEST_MONGO_URI".to_owned(),
+            Kind::Given(_) => "the given MongoDB".to_owned(),
             Kind::Local(local) => local.program.describe(),
         }
     }
@@ -153,9 +154,9 @@ struct Local {
 }
 
 impl Local {
-    fn start(program: Program) -> Result<Self, String> {
+    fn start(program: Program, scratch: &Path) -> Result<Self, String> {
         let trouble = |error| format!("no place for {}: {error}", program.describe());
-        let directory = fresh_directory().map_err(trouble)?;
+        let directory = fresh_directory(scratch).map_err(trouble)?;
         let port = program.choose_port().map_err(trouble)?;
         let (running, port) = Running::spawn(&program, port, &directory)?;
         Ok(Self { program, port, directory, running: Some(running) })
@@ -400,12 +401,12 @@ fn is_executable(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
 }
 
-/// A directory of this process alone, under target/. One left by a killed process of the same number is emptied.
-fn fresh_directory() -> io::Result<PathBuf> {
+/// A directory of this process alone. One left by a killed process of the same number is emptied.
+fn fresh_directory(scratch: &Path) -> io::Result<PathBuf> {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
     let name = format!("mongo-{}-{count}", std::process::id());
-    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let directory = scratch.join(name);
     if directory.exists() {
         fs::remove_dir_all(&directory)?;
     }
@@ -432,7 +433,7 @@ fn wait_for(uri: &str) -> Result<(), String> {
         thread::sleep(Duration::from_secs(1));
     }
     let hosts = hosts.join(", ");
-    Err(format!("nothing answers at {hosts}, which TEST_MONGO_URI names"))
+    Err(format!("nothing answers at {hosts}, where the given MongoDB should be"))
 }
 
 fn accepts(host: &str) -> bool {
