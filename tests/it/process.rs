@@ -6,6 +6,7 @@
 pub mod child;
 mod configuration;
 mod drain;
+mod durability;
 mod life;
 mod messages;
 mod sandbox;
@@ -14,7 +15,7 @@ mod signature;
 
 use std::path::PathBuf;
 
-use libtest_mimic::{Completion, Trial};
+use libtest_mimic::{Completion, Failed, Trial};
 
 use self::serving::Spot;
 use crate::support::world::Place;
@@ -24,15 +25,29 @@ use crate::{Running, fresh_database, in_runtime, with_database};
 pub fn trials(dir: impl Fn() -> PathBuf, uri: &Result<String, String>) -> Vec<Trial> {
     let mut trials = Vec::new();
     let curl_missing = sandbox::curl_missing();
-    let plain = configuration::cases()
-        .into_iter()
-        .chain(life::other_cases())
-        .chain(messages::other_cases())
-        .chain(sandbox::cases());
+    let plain = [
+        configuration::cases(),
+        life::other_cases(),
+        messages::other_cases(),
+        sandbox::cases(),
+        durability::cases(),
+    ];
+    let plain = plain.into_iter().flatten();
     let with_curl = sandbox::curl_cases().into_iter().map(|case| (case, curl_missing.clone()));
     for ((name, case), missing) in plain.map(|case| (case, None)).chain(with_curl) {
         let dir = dir();
         trials.push(trial(format!("process::{name}"), missing, move || case(dir)));
+    }
+    let strace_missing = durability::strace_missing();
+    for (name, case) in durability::strace_cases() {
+        let (spot, name) = (Spot::embedded(dir()), format!("embedded::process::{name}"));
+        trials.push(match &strace_missing {
+            Some(why) if durability::strace_demanded() => {
+                let why = format!("REQUIRE_STRACE asks for it: {why}");
+                Trial::test(name, move || Err(Failed::from(why)))
+            }
+            missing => trial(name, missing.clone(), move || case(spot)),
+        });
     }
     let openssl_missing = signature::openssl_missing();
     let everywhere = [life::cases(), drain::cases(), messages::cases(), signature::cases()];

@@ -51,8 +51,14 @@ pub struct Ended {
 impl Child {
     /// Starts `cast-ghl` with these arguments in `dir`, which is made where it is missing.
     pub fn start(args: &[&str], vars: &[Var], dir: &Path) -> Self {
-        let mut command = Command::new(binary());
-        command.args(args);
+        Self::start_under(&[], args, vars, dir)
+    }
+
+    /// The same as the last arguments of another command, which must become it.
+    pub fn start_under(runner: &[String], args: &[&str], vars: &[Var], dir: &Path) -> Self {
+        let mut words = runner.iter().map(Into::into).chain([binary().into_os_string()]);
+        let mut command = Command::new(words.next().expect("the binary at least"));
+        command.args(words).args(args);
         Self::spawn(command, vars, dir)
     }
 

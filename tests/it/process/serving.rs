@@ -23,6 +23,7 @@ pub struct Serving {
     pub ghl: FakeGhl,
     pub key: SigningKey,
     pub http: reqwest::Client,
+    runner: Vec<String>,
     vars: Vec<Var>,
     dir: PathBuf,
 }
@@ -71,6 +72,11 @@ impl Spot {
 impl Serving {
     /// Starts the fakes and `serve`, connects one location, and trusts the key of [`Self::key`] beside those in `extra`.
     pub async fn connected(spot: &Spot, extra: &[(&str, &str)]) -> Self {
+        Self::connected_under(&[], spot, extra).await
+    }
+
+    /// The same, with `serve` as the last arguments of another command.
+    pub async fn connected_under(runner: &[String], spot: &Spot, extra: &[(&str, &str)]) -> Self {
         let cast = FakeCast::start(FakeCastOptions::default()).await.expect("a fake Cast");
         let options = FakeGhlOptions { status_ready_after: Duration::ZERO, ..FakeGhlOptions::default() };
         let (client_id, secret) = (options.client_id.clone(), options.client_secret.clone());
@@ -92,8 +98,8 @@ impl Serving {
         let vars = replaced(vars, extra);
         let http = cast_ghl_provider::client::builder::http_client(&Default::default()).expect("a client");
         let dir = spot.dir.clone();
-        let (process, base) = listening(&vars, &dir).await;
-        let serving = Self { process, base, cast, ghl, key, http, vars, dir };
+        let (process, base) = listening_under(runner, &vars, &dir).await;
+        let serving = Self { process, base, cast, ghl, key, http, runner: runner.to_vec(), vars, dir };
         serving.take_up().await;
         let code = serving.ghl.marketplace_code(Install::location(LOCATION, COMPANY));
         let page = serving.get(&format!("/oauth-callback?code={code}")).await;
@@ -103,7 +109,7 @@ impl Serving {
 
     /// The next process on the same store; the one before must have ended.
     pub async fn serve_again(&mut self) {
-        (self.process, self.base) = listening(&self.vars, &self.dir).await;
+        (self.process, self.base) = listening_under(&self.runner, &self.vars, &self.dir).await;
         self.take_up().await;
     }
 
@@ -190,7 +196,11 @@ pub async fn until_ready(http: &reqwest::Client, base: &str, status: u16) -> ser
 
 /// Starts `serve` and waits until it listens; its process and base URL.
 pub async fn listening(vars: &[Var], dir: &std::path::Path) -> (Child, String) {
-    let mut process = Child::start(&["serve"], vars, dir);
+    listening_under(&[], vars, dir).await
+}
+
+async fn listening_under(runner: &[String], vars: &[Var], dir: &std::path::Path) -> (Child, String) {
+    let mut process = Child::start_under(runner, &["serve"], vars, dir);
     let line = process.logged("listening").await;
     let addr = line["http"].as_str().expect("an address").to_owned();
     (process, format!("http://{addr}"))
