@@ -138,6 +138,8 @@ impl Rounds {
                 fleet.thaw(0)?;
                 self.pause(20..=500).await;
             }
+            // Long enough to catch up, or the backlog would only grow.
+            10..=29 => self.pause(1000..=3000).await,
             _ => self.pause(20..=500).await,
         }
         self.kill(fleet, 0)?;

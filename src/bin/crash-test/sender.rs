@@ -22,6 +22,9 @@ use super::stage::Stage;
 const PATH: &str = "/api/ghl/v1/webhook/messages";
 /// Of a thousand acknowledged messages so many are posted again.
 const REPEATED: u32 = 30;
+/// Before a message is posted again, in milliseconds: doubled each time, as GHL does with minutes.
+const FIRST_PAUSE: u32 = 200;
+const LONGEST_PAUSE: u32 = 5000;
 /// Without a bridge to post to.
 const NOWHERE: Duration = Duration::from_millis(20);
 
@@ -86,12 +89,10 @@ impl Posting {
     /// Posts it until it is acknowledged, and sometimes once more.
     async fn carry(&self, number: u32, webhook: &Webhook, mut dice: Dice) {
         let clock = &self.stage.clock;
-        loop {
-            let answer = self.post(number, webhook, &mut dice).await;
-            if answer.acknowledges() {
-                break;
-            }
-            clock.sleep(dice.millis(50..=1000)).await;
+        let mut pause = FIRST_PAUSE;
+        while !self.post(number, webhook, &mut dice).await.acknowledges() {
+            clock.sleep(dice.millis(pause / 2..=pause)).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
         }
         if dice.chance(REPEATED) {
             clock.sleep(dice.millis(0..=2000)).await;

@@ -12,6 +12,7 @@ use cast_ghl_provider::client::builder::{HttpSettings, http_client};
 use cast_ghl_provider::clock::Clock;
 use cast_ghl_provider::fake::cast::{DEFAULT_API_KEY, FakeCast, FakeCastOptions};
 use cast_ghl_provider::fake::ghl::{DEFAULT_COMPANY, FakeGhl, FakeGhlOptions, Install};
+use cast_ghl_provider::random;
 use cast_ghl_provider::seal;
 use cast_ghl_provider::signature::Scheme;
 use cast_ghl_provider::signature::sign::SigningKey;
@@ -66,7 +67,7 @@ impl Stage {
         let mut vars = vec![
             // Nobody comes by this name: an install is begun in the marketplace.
             ("BASE_URL", "http://bridge.test".to_owned()),
-            ("HOST", "127.0.0.1".to_owned()),
+            ("HOST", own_loopback()),
             ("PORT", "0".to_owned()),
             ("METRICS_ADDR", "off".to_owned()),
             ("GHL_CLIENT_ID", client_id),
@@ -109,4 +110,11 @@ impl Stage {
         }
         Ok(())
     }
+}
+
+/// A loopback address of this run's own: a port that a killed bridge leaves must not be taken up by a stranger while
+/// webhooks still go there.
+fn own_loopback() -> String {
+    let [a, b, c] = random::bytes::<3>();
+    format!("127.{a}.{b}.{}", c.clamp(1, 254))
 }
