@@ -25,13 +25,8 @@ use crate::{Running, fresh_database, in_runtime, with_database};
 pub fn trials(dir: impl Fn() -> PathBuf, uri: &Result<String, String>) -> Vec<Trial> {
     let mut trials = Vec::new();
     let curl_missing = sandbox::curl_missing();
-    let plain = [
-        configuration::cases(),
-        life::other_cases(),
-        messages::other_cases(),
-        sandbox::cases(),
-        durability::cases(),
-    ];
+    let plain =
+        [configuration::cases(), life::other_cases(), messages::other_cases(), sandbox::cases(), durability::cases()];
     let plain = plain.into_iter().flatten();
     let with_curl = sandbox::curl_cases().into_iter().map(|case| (case, curl_missing.clone()));
     for ((name, case), missing) in plain.map(|case| (case, None)).chain(with_curl) {
