@@ -16,8 +16,6 @@ use crate::domain::time::Mono;
 pub const MAX_IN_FLIGHT: usize = 32;
 /// Unknown outcomes in a row that pause a key.
 const SICK_AFTER: u32 = 3;
-/// A refused key is probed this often.
-const REFUSED_PROBE: Duration = Duration::from_secs(60);
 /// A 403 is about the message, not the key, when another message was accepted this recently.
 const RECENTLY_ACCEPTED: Duration = Duration::from_secs(60);
 
@@ -238,7 +236,7 @@ impl KeyDesk {
             NotSent::Unreachable => self.halt(Trouble::Unreachable, current, now, retry::cast_unreachable),
             NotSent::KeyRefused { .. } => {
                 self.unknowns = 0;
-                self.halt(Trouble::Refused, current, now, |_| REFUSED_PROBE);
+                self.halt(Trouble::Refused, current, now, retry::cast_refused);
             }
             NotSent::NotCalled => {
                 if current && let Some(pause) = &mut self.pause {

@@ -140,7 +140,7 @@ impl InboundWorker {
         let p = &reply.progress;
         let step = match (&p.location, &p.contact_id) {
             (None, _) => self.route(reply, phone).await?,
-            (Some(location), None) => self.contact(location, phone).await?,
+            (Some(location), None) => self.contact(location, phone, p.tries).await?,
             (Some(location), Some(contact)) => self.post(reply, location, phone, contact).await?,
         };
         self.0.parts.metrics.reply(word(&step));
@@ -195,7 +195,7 @@ impl InboundWorker {
         Ok(Some(default.clone()))
     }
 
-    async fn contact(&self, location: &LocationId, phone: &Phone) -> Result<ReplyStep, StoreError> {
+    async fn contact(&self, location: &LocationId, phone: &Phone, tries: u32) -> Result<ReplyStep, StoreError> {
         let id = DocId::contact(location, phone.e164());
         let known = self.0.parts.store.get::<ContactNote>(&id).await?;
         if let Some(contact) = known.as_ref().and_then(|s| s.record.contact_id.clone()) {
@@ -224,7 +224,7 @@ impl InboundWorker {
             .await;
         let contact = match found {
             Ok(contact) => contact,
-            Err(e) => return self.failed(e, location),
+            Err(e) => return self.failed(e, location, tries),
         };
         let note = ContactNote {
             v: DOCUMENT_VERSION,
@@ -273,7 +273,7 @@ impl InboundWorker {
                 Err(CallError::Ghl(GhlError::Api(refusal))) if self.contact_is_gone(&refusal) => {
                     return self.forget_contact(location, phone).await;
                 }
-                Err(e) => return self.failed(e, location),
+                Err(e) => return self.failed(e, location, reply.progress.tries),
             }
         }
     }
@@ -339,7 +339,7 @@ impl InboundWorker {
         }
     }
 
-    fn failed(&self, error: CallError, location: &LocationId) -> Result<ReplyStep, StoreError> {
+    fn failed(&self, error: CallError, location: &LocationId, tries: u32) -> Result<ReplyStep, StoreError> {
         let later = |why| ReplyStep::Later { wait: None, why };
         Ok(match error {
             CallError::Store(e) => return Err(e),
@@ -355,7 +355,7 @@ impl InboundWorker {
             CallError::Ghl(GhlError::Api(refusal)) => match refusal.status {
                 429 => {
                     let interval = refusal.limits.interval_ms.map(Duration::from_millis);
-                    let wait = retry::ghl_limited(refusal.retry_after.or(interval), 0);
+                    let wait = retry::ghl_limited(refusal.retry_after, interval, tries);
                     self.0.parts.pace.rest(location.as_str(), self.0.parts.clock.now().after(wait));
                     ReplyStep::Later { wait: Some(wait), why: "the CRM's rate limit" }
                 }

@@ -249,7 +249,7 @@ impl Reporter {
             404 => ReportReply::NotFound,
             429 => {
                 let interval = refusal.limits.interval_ms.map(Duration::from_millis);
-                let wait = retry::ghl_limited(refusal.retry_after.or(interval.filter(|_| tries < 2)), tries);
+                let wait = retry::ghl_limited(refusal.retry_after, interval, tries);
                 self.0.parts.pace.rest(location, self.0.parts.clock.now().after(wait));
                 tracing::warn!(location.id = location, "GHL limits this location");
                 ReportReply::Limited { retry_after: Some(wait) }

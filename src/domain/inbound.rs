@@ -117,8 +117,6 @@ impl ReplyState {
 pub const NOT_STORED_LIMIT: u32 = 3;
 /// Every other failure is retried for this long before a person has to look.
 pub const REPLY_MAX_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
-/// After an answer nobody saw, that sender's lane waits this long.
-pub const UNKNOWN_POST_WAIT: Duration = Duration::from_secs(30);
 
 impl Reply {
     /// A reply just received: posted next if it is from a phone.
@@ -229,7 +227,7 @@ pub fn after_step(reply: &Reply, step: ReplyStep, now: UnixMillis, retention: Du
             again(p, wait, why)
         }
         ReplyStep::Unknown => {
-            let wait = UNKNOWN_POST_WAIT.max(backoff::report(p.tries, jitter));
+            let wait = backoff::reply_unknown(p.tries, jitter);
             again(p, wait, "the CRM did not answer")
         }
         ReplyStep::Refused(why) => settle(p, ReplyState::Dead, Some(&why), now, retention),

@@ -175,7 +175,7 @@ impl Report {
             ReportReply::NotYet => again_within(NOT_YET_LIMIT, retry::not_yet(self.tries, jitter), GivenUp::NotOurs),
             ReportReply::Trouble => again_within(RETRY_LIMIT, retry::report(self.tries, jitter), GivenUp::Exhausted),
             ReportReply::Limited { retry_after } => {
-                again_within(RETRY_LIMIT, retry::ghl_limited(*retry_after, self.tries), GivenUp::Exhausted)
+                again_within(RETRY_LIMIT, retry::ghl_limited(*retry_after, None, self.tries), GivenUp::Exhausted)
             }
             ReportReply::Forbidden => Err(GivenUp::Scopes),
             ReportReply::NotFound => Err(GivenUp::Unknown),

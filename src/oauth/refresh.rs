@@ -18,13 +18,6 @@ use crate::domain::retry;
 use crate::domain::time::UnixMillis;
 use crate::store::{Query, StoreError};
 
-/// After a first sending without an answer the same refresh token is sent again then: GHL repeats its reply for 30 s.
-const SLOTS: [Duration; 4] =
-    [Duration::from_secs(1), Duration::from_secs(7), Duration::from_secs(14), Duration::from_secs(21)];
-/// A refresh that failed on GHL's side is tried again by the clock this much later.
-const RETRY_LATER: Duration = Duration::from_secs(60);
-/// A paused sub-account is asked again this often, however many calls wait for it: replies wait for the answer.
-const SUSPENDED_RETRY: Duration = Duration::from_secs(15 * 60);
 /// Renewals looked at in one step.
 const BATCH: usize = 16;
 
@@ -127,7 +120,7 @@ impl Tokens {
         let (first, sent) = unanswered.entry(id.clone()).or_insert((now, 0));
         let spent = now.since(*first);
         *sent += 1;
-        SLOTS.into_iter().skip(*sent - 1).find(|slot| *slot > spent).map_or(RETRY_LATER, |slot| slot - spent)
+        retry::token_unanswered(*sent, spent)
     }
 
     /// Renews what is due, side by side; answers how many were looked at.
@@ -166,7 +159,7 @@ impl Tokens {
         let now = parts.clock.now();
         let later = match why {
             CallError::Grant(Health::Reauthorize) => None,
-            _ => Some(now.after(RETRY_LATER)),
+            _ => Some(now.after(retry::token_trouble())),
         };
         parts
             .store
@@ -210,7 +203,7 @@ impl Tokens {
 
     /// Marks the grant, unless a newer pair is stored by now.
     async fn mark(&self, id: &DocId, spent: Option<&str>, health: Health) -> Result<(), StoreError> {
-        let retry = self.0.parts.clock.now().after(SUSPENDED_RETRY);
+        let retry = self.0.parts.clock.now().after(retry::token_suspended());
         self.0
             .parts
             .store

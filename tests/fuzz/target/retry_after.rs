@@ -76,7 +76,7 @@ fn try_one(input: &[u8]) -> Outcome {
 
 /// Whatever a server asks for, we wait at least a second and no longer than the contract's cap.
 fn capped(hint: Option<Duration>, streak: u32) {
-    let (cast, ghl) = (cast_limited(hint, streak), ghl_limited(hint, streak));
+    let (cast, ghl) = (cast_limited(hint, streak), ghl_limited(hint, None, streak));
     assert!((SECOND..=CAST_HINT_CAP).contains(&cast) && (SECOND..=GHL_HINT_CAP).contains(&ghl));
     if let Some(hint) = hint {
         assert_eq!(cast, hint.max(SECOND).min(CAST_HINT_CAP), "a hint replaces the schedule");
