@@ -9,6 +9,7 @@ use cast_ghl_provider::domain::message::{Intake, Message, State};
 use cast_ghl_provider::domain::time::UnixMillis;
 use cast_ghl_provider::fake::cast::{CastCall, CastFault};
 use cast_ghl_provider::queue::Step;
+use futures_util::future::join_all;
 use futures_util::{StreamExt as _, stream};
 
 use crate::support::dice::Dice;
@@ -68,7 +69,8 @@ async fn play(place: Place, seed: u64) {
                 ledger.entry(lane).or_default().push(id);
             }
             8..11 => w.cast.fault_next(some_fault(&mut dice)),
-            11..18 => one_step(&w).await,
+            11..15 => one_step(&w).await,
+            15..18 => several_steps(&w).await,
             18 => w.pass(Duration::from_secs(40)).await,
             _ => w = die(w, &mut dice).await,
         }
@@ -108,6 +110,15 @@ async fn one_step(w: &World) {
         Step::Worked(_) | Step::Idle(None) => {}
         Step::Idle(Some(wait)) => w.clock.advance(wait.clamp(Duration::from_millis(1), Duration::from_secs(2))),
         Step::NotLeader => panic!("it does not lead"),
+    }
+}
+
+/// As the loop does: several messages under way at once.
+async fn several_steps(w: &World) {
+    w.clock.advance(Duration::from_millis(200));
+    w.app.leadership().step().await.expect("the store answers");
+    for stepped in join_all((0..4).map(|_| w.app.worker().step())).await {
+        stepped.expect("the store answers");
     }
 }
 
