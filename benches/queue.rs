@@ -82,7 +82,7 @@ async fn refused(place: &Path) -> Outcome<()> {
     while matches!(queue.worker.step().await?, Step::Worked(_)) {}
     looks("the key is refused", &queue, LOOKS).await?;
     let other = Store::Embedded(EmbeddedStore::open(place)?);
-    let id = DocId::outbound(&LocationId::parse(&location(0))?, &GhlMessageId::parse(&message_id(LARGEST - 1))?);
+    let id = DocId::outbound(&LocationId::parse(&location(999))?, &GhlMessageId::parse(&message_id(LARGEST - 1))?);
     let stored = other.get::<Message>(&id).await?.ok_or("a queued message")?;
     let Saved::Done(_) = other.save(&stored, &stored.record).await? else { return Err("nobody else saves".into()) };
     looks("after a change by another process", &queue, 1).await
