@@ -22,10 +22,10 @@ use crate::domain::leadership::Right;
 use crate::domain::message::{FailureCode, Message, PartRecord};
 use crate::domain::outcome::SendOutcome;
 use crate::domain::phone::Phone;
-use crate::domain::time::{Mono, UnixMillis};
+use crate::domain::time::UnixMillis;
 use crate::domain::transition::Rules;
 use crate::leader::Leadership;
-use crate::lifecycle::{Bells, Condition, Stop};
+use crate::lifecycle::{Bell, Bells, Condition, Stop};
 use crate::pacing::{KeyName, Pace};
 use crate::store::{Store, StoreError};
 use crate::telemetry::Metrics;
@@ -107,6 +107,8 @@ struct Shared<H> {
     board: Mutex<Board>,
     /// Calls this process answers for: attempt → its message.
     in_flight: Mutex<HashMap<AttemptId, DocId>>,
+    /// Something may be handed out that could not be before.
+    news: Bell,
     /// One poll at a time.
     polling: tokio::sync::Mutex<()>,
     tracker: TaskTracker,
@@ -129,6 +131,7 @@ impl<H: Handler> Worker<H> {
             parts,
             board: Mutex::new(board),
             in_flight: Mutex::default(),
+            news: Bell::default(),
             polling: tokio::sync::Mutex::default(),
             tracker: TaskTracker::new(),
             stop,
@@ -153,35 +156,52 @@ impl<H: Handler> Worker<H> {
 
     /// Works until shutdown begins. Calls in flight go on: see [`Worker::drain`].
     pub async fn run(&self) {
-        // Counted as a task: `drain` can't find nothing in flight while this loop may still start something.
+        // Counted as a task: `drain` can't find nothing in flight while this may still start something.
         let _running = self.0.tracker.token();
-        let mut poll_at = Mono::default();
-        loop {
+        tokio::join!(self.look_out(), self.hand_out());
+    }
+
+    /// Polls: every half second, sooner after a ring; a long walk over a big backlog holds up nothing that is known already.
+    async fn look_out(&self) {
+        while !self.0.stop.begun() {
             // Armed before looking: a ring during the poll is kept for the wait below.
             let rung = self.parts().bells.messages.rung();
-            if self.0.stop.begun() {
-                return;
-            }
-            let now = self.parts().clock.mono();
-            self.parts().condition.worker_turned(now);
-            let mut wait = POLL_EVERY;
+            let began = self.parts().clock.mono();
+            self.parts().condition.worker_turned(began);
+            let mut apart = POLL_APART;
             if let Some(right) = self.right() {
-                if now >= poll_at || !self.board().is_of(right.epoch) {
-                    let polled = self.poll(right).await;
-                    self.parts().condition.store(polled.is_ok());
-                    if let Err(e) = polled {
-                        tracing::warn!(error = %e, "the queue can't be read now");
-                    }
-                    let took = self.parts().clock.mono().since(now);
-                    // A long walk over a big backlog may take a tenth of the time, not all of it.
-                    poll_at = self.parts().clock.mono().after((took * 9).clamp(POLL_APART, POLL_GAP));
+                let polled = self.poll(right).await;
+                self.parts().condition.store(polled.is_ok());
+                if let Err(e) = polled {
+                    tracing::warn!(error = %e, "the queue can't be read now");
                 }
-                wait = self.dispatch(right).map_or(POLL_EVERY, |w| w.min(POLL_EVERY));
+                self.0.news.ring();
+                // A tenth of the time for polls; of a slow walk more, since news waits for the next one.
+                apart = (self.parts().clock.mono().since(began) * 9).clamp(POLL_APART, POLL_GAP);
             }
+            let clock = &self.parts().clock;
             tokio::select! {
-                () = rung => self.parts().clock.sleep(POLL_APART).await,
+                () = async {
+                    clock.sleep(apart).await;
+                    tokio::select! {
+                        () = rung => {}
+                        () = clock.sleep(POLL_EVERY.saturating_sub(apart)) => {}
+                    }
+                } => {}
+                () = self.0.stop.soft() => {}
+            }
+        }
+    }
+
+    /// Starts whatever may start, at each news and at each time something becomes due.
+    async fn hand_out(&self) {
+        while !self.0.stop.begun() {
+            let news = self.0.news.rung();
+            let wait = self.right().and_then(|right| self.dispatch(right)).map_or(POLL_EVERY, |w| w.min(POLL_EVERY));
+            tokio::select! {
+                () = news => {}
                 () = self.parts().clock.sleep(wait.max(Duration::from_millis(1))) => {}
-                () = self.0.stop.soft() => return,
+                () = self.0.stop.soft() => {}
             }
         }
     }
@@ -207,7 +227,7 @@ impl<H: Handler> Worker<H> {
                     let worker = self.clone();
                     self.0.tracker.spawn(async move {
                         worker.work(&id, pass, right).await;
-                        worker.parts().bells.messages.ring();
+                        worker.0.news.ring();
                     });
                 }
                 Pick::Nothing(wait) => return wait,

@@ -198,7 +198,7 @@ fn the_checker_finds_what_it_looks_for() {
         ("leader", "use crate::config::ServeConfig;", "only app, sandbox, cli may import `config`"),
         ("main", "use cast_ghl_provider::config;", "only app, sandbox, cli may import `config`"),
         ("bin::crash-test", "use cast_ghl_provider::config;", "only app, sandbox, cli may import `config`"),
-        ("cli", "use crate::bin;", "`bin` (rank 13): only lower ranks"),
+        ("cli", "use crate::bin;", "must not import `bin` (rank 14): only lower ranks"),
         ("domain", "use crate::clock::Clock;", "`domain` (rank 0)"),
         ("domain", "use tokio::sync::mpsc;", "`domain` is pure"),
         ("domain", "use std::{fmt, time::{Duration, SystemTime}};", "`domain` is pure"),
