@@ -1,9 +1,11 @@
-//! How fast GHL may be called for one location: evenly, below its 100 calls per 10 s.
+//! How fast GHL may be called for one location or company: evenly, below its 100 calls per 10 s.
 //!
-//! Invariant: reports of a location are given no more than 96 places in any 10 s, each place once; who was promised one goes
-//! when it comes. Replies go before reports. Pure but for being mutable; `now` is an argument. Imports `domain` alone.
+//! Invariant: reports of a location, and the background work of a company, are given no more than 96 places in any 10 s, each
+//! place once; who was promised one goes when it comes. Replies go before reports. Pure but for being mutable; `now` is an
+//! argument. Imports `domain` alone.
 
 use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::domain::time::UnixMillis;
@@ -25,7 +27,7 @@ pub enum Turn {
     At(UnixMillis),
 }
 
-/// The next free place of each location, and who was promised which.
+/// The next free place of each location or company, and who was promised which.
 #[derive(Debug, Default)]
 pub struct GhlPace {
     next: HashMap<String, UnixMillis>,
@@ -92,6 +94,33 @@ impl GhlPace {
                 map.retain(|_, at| *at > long_past);
             }
         }
+    }
+}
+
+/// The one limiter of all calls to GHL, by location or company; clones share it.
+#[derive(Debug, Clone, Default)]
+pub struct SharedPace(Arc<Mutex<GhlPace>>);
+
+impl SharedPace {
+    /// See [`GhlPace::ask`].
+    #[must_use]
+    pub fn ask(&self, owner: &str, who: &str, now: UnixMillis) -> Turn {
+        self.guard().ask(owner, who, now)
+    }
+
+    /// See [`GhlPace::urgent`].
+    #[must_use]
+    pub fn urgent(&self, owner: &str, now: UnixMillis) -> Turn {
+        self.guard().urgent(owner, now)
+    }
+
+    /// See [`GhlPace::rest`].
+    pub fn rest(&self, owner: &str, until: UnixMillis) {
+        self.guard().rest(owner, until);
+    }
+
+    fn guard(&self) -> std::sync::MutexGuard<'_, GhlPace> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

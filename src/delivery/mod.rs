@@ -7,15 +7,12 @@ mod inbound;
 mod outbound;
 mod report;
 
-use std::sync::{Arc, Mutex, PoisonError};
-
 pub use inbound::{InboundSettings, InboundWorker};
 pub use outbound::{Outbound, OutboundSettings};
 pub use report::Reporter;
 
 use crate::clock::Clock;
-use crate::domain::time::UnixMillis;
-use crate::ghl_pace::{GhlPace, Turn};
+use crate::ghl_pace::SharedPace;
 use crate::leader::Leadership;
 use crate::lifecycle::Bells;
 use crate::oauth::Tokens;
@@ -32,26 +29,4 @@ pub struct LoopParts {
     pub bells: Bells,
     pub metrics: Metrics,
     pub pace: SharedPace,
-}
-
-/// The one limiter of all calls to GHL, by location.
-#[derive(Debug, Clone, Default)]
-pub struct SharedPace(Arc<Mutex<GhlPace>>);
-
-impl SharedPace {
-    fn ask(&self, location: &str, who: &str, now: UnixMillis) -> Turn {
-        self.guard().ask(location, who, now)
-    }
-
-    fn urgent(&self, location: &str, now: UnixMillis) -> Turn {
-        self.guard().urgent(location, now)
-    }
-
-    fn rest(&self, location: &str, until: UnixMillis) {
-        self.guard().rest(location, until);
-    }
-
-    fn guard(&self) -> std::sync::MutexGuard<'_, GhlPace> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
