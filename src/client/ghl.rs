@@ -4,6 +4,7 @@
 //! does not declare, for GHL answers those with 422. Tokens are lent per call; `oauth` owns and refreshes them.
 //! Must not import `cast`, `store` or `oauth`.
 
+mod agency;
 mod error;
 mod message;
 mod token;
@@ -14,6 +15,7 @@ use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 use url::Url;
 
+pub use agency::InstalledPage;
 pub use error::{ApiRefusal, GhlError, RateLimits};
 pub use message::{InboundPost, InboundPosted, MessageStatus, ProviderKind, StatusErrorBody, StatusUpdate, Thread};
 pub use token::{TokenApp, TokenReply, UserType};
@@ -36,6 +38,8 @@ enum Call {
     Inbound,
     UpsertContact,
     FindContact,
+    InstalledLocations,
+    LocationToken,
 }
 
 /// Where a call goes. The `Version` header belongs to the endpoint, not to the API.
@@ -50,12 +54,15 @@ impl Call {
     const fn endpoint(self) -> Endpoint {
         const CONVERSATIONS: Option<&str> = Some("2021-04-15");
         const CONTACTS: Option<&str> = Some("2021-07-28");
+        const OAUTH: Option<&str> = Some("2021-07-28");
         let (method, path, version) = match self {
             Self::Token => (Method::POST, "/oauth/token", None),
             Self::MessageStatus => (Method::PUT, "/conversations/messages/{id}/status", CONVERSATIONS),
             Self::Inbound => (Method::POST, "/conversations/messages/inbound", CONVERSATIONS),
             Self::UpsertContact => (Method::POST, "/contacts/upsert", CONTACTS),
             Self::FindContact => (Method::GET, "/contacts/search/duplicate", CONTACTS),
+            Self::InstalledLocations => (Method::GET, "/oauth/installedLocations", OAUTH),
+            Self::LocationToken => (Method::POST, "/oauth/locationToken", OAUTH),
         };
         Endpoint { method, path, version }
     }

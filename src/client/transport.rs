@@ -1,4 +1,4 @@
-//! One request, one answer, as plain data: status, the headers and at most 64 KiB of body, or why there is none.
+//! One request, one answer, as plain data: status, the headers and at most 256 KiB of body, or why there is none.
 //!
 //! Owns the question on which double sending hangs: may the request have reached the other side? Invariant: `Reached::No`
 //! only where it provably did not. Details never hold a URL, a header or a body. Must not import `cast` or `ghl`.
@@ -11,8 +11,9 @@ use reqwest::{RequestBuilder, Response};
 
 use super::words::{SHOWN, clean};
 
-/// Largest answer read: both services answer within a few KiB, and an endless one must not fill memory.
-pub(super) const BODY_LIMIT: usize = 64 * 1024;
+/// Largest answer read: a list of a hundred sub-accounts with their addresses is the longest, and an endless answer must not
+/// fill memory.
+pub(super) const BODY_LIMIT: usize = 256 * 1024;
 
 /// Whether a request that got no answer may have reached the other side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

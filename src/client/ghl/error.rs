@@ -29,7 +29,7 @@ pub enum GhlError {
     /// GHL answered, and not with a 2xx.
     #[error(transparent)]
     Api(Box<ApiRefusal>),
-    /// A 2xx whose body is not JSON, broke off, is larger than 64 KiB, or lacks what the call is for. GHL may have acted.
+    /// A 2xx whose body is not JSON, broke off, is larger than 256 KiB, or lacks what the call is for. GHL may have acted.
     #[error("GHL answered HTTP {status} with a body that cannot be used")]
     Unreadable {
         /// The HTTP status seen.

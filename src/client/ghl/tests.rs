@@ -62,6 +62,8 @@ fn each_endpoint_has_the_version_of_the_contract() {
         (Call::Inbound, Method::POST, "/conversations/messages/inbound", Some("2021-04-15")),
         (Call::UpsertContact, Method::POST, "/contacts/upsert", Some("2021-07-28")),
         (Call::FindContact, Method::GET, "/contacts/search/duplicate", Some("2021-07-28")),
+        (Call::InstalledLocations, Method::GET, "/oauth/installedLocations", Some("2021-07-28")),
+        (Call::LocationToken, Method::POST, "/oauth/locationToken", Some("2021-07-28")),
     ] {
         let endpoint = call.endpoint();
         assert_eq!((endpoint.method, endpoint.path, endpoint.version), (method, path, version));
@@ -265,7 +267,7 @@ async fn transport_errors_say_whether_ghl_may_have_acted() {
 
 #[tokio::test]
 async fn an_oversized_reply_is_unreadable() {
-    let body = format!(r#"{{"access_token":"a","pad":"{}"}}"#, "x".repeat(70_000));
+    let body = format!(r#"{{"access_token":"a","pad":"{}"}}"#, "x".repeat(transport::BODY_LIMIT));
     let wire = Wire::start(vec![json(200, &body)]).await;
     let result = client(&wire.url).refresh(&app(), &token(), UserType::Location).await;
     assert!(matches!(result, Err(GhlError::Unreadable { status: 200 })), "{result:?}");

@@ -90,6 +90,9 @@ pub struct Install {
     pub user_id: String,
     /// For what.
     pub target: InstallTarget,
+    /// An agency's install: every sub-account was approved, and those to come (`approveAllLocations`,
+    /// `installToFutureLocations`).
+    pub for_all: bool,
 }
 
 /// For what the app is installed.
@@ -109,6 +112,7 @@ impl Install {
             company_id: company_id.to_owned(),
             user_id: DEFAULT_USER.to_owned(),
             target: InstallTarget::Location(location_id.to_owned()),
+            for_all: false,
         }
     }
 
@@ -119,6 +123,7 @@ impl Install {
             company_id: company_id.to_owned(),
             user_id: DEFAULT_USER.to_owned(),
             target: InstallTarget::Company(approved.iter().map(|id| (*id).to_owned()).collect()),
+            for_all: false,
         }
     }
 }

@@ -51,7 +51,7 @@ struct RemoveBody {
 
 impl World {
     /// `GET /oauth/installedLocations`
-    pub(super) fn installed_locations(&mut self, call: &Request<Bytes>, company: &str) -> Served {
+    pub(super) fn installed_locations(&mut self, call: &Request<Bytes>, company: &str, of: &Grant) -> Served {
         let query: InstalledQuery = wire::query(call)?;
         if query.company_id != company {
             return Err(no_access());
@@ -86,7 +86,7 @@ impl World {
         let body = json!({
             "locations": page,
             "count": of_company.len(),
-            "installToFutureLocations": false,
+            "installToFutureLocations": of.for_all,
         });
         Ok((StatusCode::OK, body))
     }

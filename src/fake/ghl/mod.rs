@@ -8,6 +8,7 @@ mod contact;
 mod date;
 mod fault;
 mod knob;
+mod lifecycle;
 mod limit;
 mod location;
 mod message;
@@ -33,6 +34,7 @@ pub use self::knob::{
     ChannelSpelling, DEFAULT_COMPANY, DEFAULT_LOCATION, DEFAULT_USER, FakeGhlOptions, GrantHealth, Install,
     InstallTarget, MintShape, PhoneRule, ProviderIdRule, ProviderKind, SCOPES, TokenSpelling, UserType,
 };
+pub use self::lifecycle::LifecycleHook;
 pub use self::limit::RateLimit;
 pub use self::seen::{ContactSeen, Direction, GhlCall, InboundSeen, Refreshes, StatusError, StatusSeen};
 pub use self::webhook::{OutboundSms, Webhook};
@@ -133,6 +135,28 @@ impl FakeGhl {
         self.world().webhook_url = Some(url.to_owned());
     }
 
+    /// Where lifecycle hooks go (the app's default webhook URL); unset, they go where messages go.
+    pub fn set_lifecycle_url(&self, url: &str) {
+        self.world().lifecycle_url = Some(url.to_owned());
+    }
+
+    /// A lifecycle hook of our app that happened now, not yet posted. It tells of an install or removal and does neither.
+    #[must_use]
+    pub fn lifecycle_hook(&self, kind: &str, location: Option<&str>, company: Option<&str>) -> LifecycleHook {
+        self.world().lifecycle_hook(kind, location, company)
+    }
+
+    /// Signs a lifecycle hook and posts it; again, as a redelivery, with the same bytes.
+    pub async fn tell(&self, hook: &LifecycleHook, key: &SigningKey) -> WebhookAnswer {
+        let url = {
+            let world = self.world();
+            world.lifecycle_url.clone().or_else(|| world.webhook_url.clone())
+        };
+        let body = hook.body();
+        let signature = key.sign(&body);
+        self.post_to(url, body, &[(key.scheme().header(), &signature)]).await
+    }
+
     /// Sends an SMS from the CRM: builds, registers, signs and posts its webhook.
     pub async fn send_sms(&self, sms: &OutboundSms, key: &SigningKey) -> WebhookAnswer {
         let webhook = self.build_webhook(sms);
@@ -167,6 +191,10 @@ impl FakeGhl {
     /// Posts any bytes with any headers to the webhook URL: forgeries, old payloads, lifecycle events.
     pub async fn post_webhook(&self, body: Vec<u8>, headers: &[(&str, &str)]) -> WebhookAnswer {
         let url = self.world().webhook_url.clone();
+        self.post_to(url, body, headers).await
+    }
+
+    async fn post_to(&self, url: Option<String>, body: Vec<u8>, headers: &[(&str, &str)]) -> WebhookAnswer {
         match url {
             Some(url) => self.postman.post(&url, headers, body).await,
             None => WebhookAnswer {

@@ -208,8 +208,8 @@ impl World {
             Owner::Company { .. } => {
                 reply["isBulkInstallation"] = json!(true);
                 reply["approvedLocations"] = json!(grant.approved);
-                reply["installToFutureLocations"] = json!(false);
-                reply["approveAllLocations"] = json!(false);
+                reply["installToFutureLocations"] = json!(grant.for_all);
+                reply["approveAllLocations"] = json!(grant.for_all);
             }
         }
         reply

@@ -200,7 +200,7 @@ impl World {
     fn act(&mut self, api: Api<'_>, call: &Request<Bytes>, grant: &Grant) -> Served {
         let owner = &grant.owner;
         match api {
-            Api::Installed => self.installed_locations(call, company_of(owner)?),
+            Api::Installed => self.installed_locations(call, company_of(owner)?, grant),
             Api::Mint => self.mint(call, company_of(owner)?, grant),
             Api::Remove(app_id) => self.remove_app(call, owner, app_id),
             Api::Channels(id) => self.channels(location_of(owner)?, id),

@@ -56,16 +56,18 @@ pub(super) struct Grant {
     pub(super) scopes: Vec<String>,
     /// The sub-accounts a company install approved.
     pub(super) approved: Vec<String>,
+    /// It approved all of them, and those to come.
+    pub(super) for_all: bool,
 }
 
 impl Grant {
     pub(super) fn of(install: Install, scopes: Vec<String>) -> Self {
-        let Install { company_id, user_id, target } = install;
+        let Install { company_id, user_id, target, for_all } = install;
         let (owner, approved) = match target {
             InstallTarget::Location(id) => (Owner::Location { id, company: company_id }, Vec::new()),
             InstallTarget::Company(approved) => (Owner::Company { id: company_id }, approved),
         };
-        Self { owner, user_id, scopes, approved }
+        Self { owner, user_id, scopes, approved, for_all }
     }
 }
 

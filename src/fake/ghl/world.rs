@@ -63,6 +63,7 @@ pub(super) struct Rules {
 pub(super) struct World {
     pub(super) options: FakeGhlOptions,
     pub(super) webhook_url: Option<String>,
+    pub(super) lifecycle_url: Option<String>,
     pub(super) rules: Rules,
     pub(super) faults: Faults,
     pub(super) vault: Vault,
@@ -91,6 +92,7 @@ impl World {
         Self {
             options,
             webhook_url: None,
+            lifecycle_url: None,
             rules: Rules::default(),
             faults: Faults::default(),
             vault: Vault::new(seed.clone()),

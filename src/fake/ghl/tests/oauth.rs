@@ -215,6 +215,11 @@ async fn an_agency_lists_its_installed_locations_page_by_page() {
     assert_eq!(first.body["count"], 4, "the company's total, not the filter's");
     assert_eq!(ids(&list("&skip=2&limit=2").await), ["LOCc"]);
     assert!(ids(&list("&skip=4&limit=2").await).is_empty());
+    assert_eq!(first.body["installToFutureLocations"], false);
+    assert_eq!(reply["approveAllLocations"], false);
+    let all = Install { for_all: true, ..Install::company(DEFAULT_COMPANY, &[]) };
+    let all = bench.installed(all).await;
+    assert_eq!((&all["approveAllLocations"], &all["installToFutureLocations"]), (&json!(true), &json!(true)));
     assert_eq!(list("&skip=x").await.status, 422);
     assert_eq!(list("&offset=2").await.status, 422);
 }

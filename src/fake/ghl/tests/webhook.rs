@@ -111,3 +111,22 @@ async fn a_forgery_and_an_absent_bridge_are_answered_as_they_are() {
     bridge.stop().await;
     assert_eq!(bench.ghl.post_webhook(b"{}".to_vec(), &[]).await.status, None);
 }
+
+#[tokio::test]
+async fn a_lifecycle_hook_goes_to_its_own_url_signed_and_the_same_each_time() {
+    let (bench, (messages, url), (events, events_url)) = (Bench::new().await, bridge().await, bridge().await);
+    bench.ghl.set_webhook_url(&url);
+    let key = SigningKey::generate(Scheme::Ed25519).unwrap();
+    let hook = bench.ghl.lifecycle_hook("UNINSTALL", None, Some(DEFAULT_COMPANY));
+    bench.ghl.tell(&hook, &key).await;
+    bench.ghl.set_lifecycle_url(&events_url);
+    bench.clock.advance(Duration::from_secs(60));
+    bench.ghl.tell(&hook, &key).await;
+    let (before, now) = (lock(&messages.site().0).clone(), lock(&events.site().0).clone());
+    assert_eq!((before.len(), now.len(), &before[0]), (1, 1, &now[0]));
+    let body = &now[0].1;
+    assert_eq!((&body["appId"], &body["companyId"]), (&json!(bench.ghl.app_id()), &json!(DEFAULT_COMPANY)));
+    assert_eq!(body["timestamp"], "2026-09-21T14:13:20.000Z");
+    assert!(body["webhookId"].is_string() && body.get("locationId").is_none());
+    assert_ne!(bench.ghl.lifecycle_hook("UNINSTALL", None, None).webhook_id, hook.webhook_id);
+}
