@@ -21,7 +21,7 @@ use crate::clock::Clock;
 use crate::delivery::{InboundWorker, Outbound, Reporter};
 use crate::leader::Leadership;
 use crate::lifecycle::{Condition, Stop};
-use crate::oauth::Tokens;
+use crate::oauth::{Agency, Tokens};
 use crate::queue::{Census, Worker};
 use crate::retention::Purger;
 use crate::store::{Lock, Store, StoreError};
@@ -67,6 +67,7 @@ pub struct App {
     pub(crate) reporter: Reporter,
     pub(crate) inbound: InboundWorker,
     pub(crate) tokens: Tokens,
+    pub(crate) agency: Agency,
     pub(crate) purger: Purger,
     pub(crate) census: Census,
     pub(crate) leadership: Leadership,
@@ -110,6 +111,12 @@ impl App {
     #[must_use]
     pub fn tokens(&self) -> &Tokens {
         &self.tokens
+    }
+
+    /// The background work of installations, to be stepped.
+    #[must_use]
+    pub fn agency(&self) -> &Agency {
+        &self.agency
     }
 
     /// The purger, to be stepped.

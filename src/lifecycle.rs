@@ -79,6 +79,8 @@ pub struct Bells {
     pub reports: Bell,
     /// A reply was stored.
     pub replies: Bell,
+    /// A lifecycle event was stored, or an agency connected.
+    pub installs: Bell,
     /// Locations whose token was stored, for who holds their messages.
     pub held: TokenNews,
     /// The same, for who holds their reports.
@@ -93,6 +95,12 @@ impl Bells {
         self.messages.ring();
         self.reports.ring();
         self.replies.ring();
+    }
+
+    /// `location` was uninstalled, or will get no token: what was held for it may be looked at.
+    pub fn installation_changed(&self, location: &str) {
+        self.held.add(location.to_owned());
+        self.messages.ring();
     }
 }
 

@@ -17,7 +17,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(60);
 /// Between batches while there is, so that webhooks are not held up.
 const BETWEEN: Duration = Duration::from_millis(50);
 /// What is purged: contact memory, installations and the leader document stay.
-const PURGED: [Collection; 3] = [Collection::Messages, Collection::Unreadable, Collection::Inbound];
+const PURGED: [Collection; 4] = [Collection::Messages, Collection::Unreadable, Collection::Inbound, Collection::Events];
 
 /// Strips and forgets.
 #[derive(Debug, Clone)]

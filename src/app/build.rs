@@ -16,7 +16,7 @@ use crate::ghl_pace::SharedPace;
 use crate::http::{HttpParts, HttpSettings, Slots, router};
 use crate::leader::{Kind, Leadership};
 use crate::lifecycle::{Bells, Condition, Stop};
-use crate::oauth::{Installer, InstallerSettings, Tokens, TokensParts};
+use crate::oauth::{Agency, AgencySettings, Installer, InstallerSettings, Tokens, TokensParts};
 use crate::pacing::Pace;
 use crate::queue::{Admission, Bounds, Census, Enqueue, Worker, WorkerParts};
 use crate::retention::Purger;
@@ -41,6 +41,7 @@ impl App {
         let (bells, condition, metrics, stop) =
             (Bells::default(), Condition::default(), Metrics::default(), Stop::default());
         let leadership = Leadership::new(kind, store.clone(), clock.clone(), metrics.clone(), bells.messages.clone());
+        let pace = SharedPace::default();
         let ghl = GhlClient::new(http.clone(), config.ghl.api_url.clone());
         let app = TokenApp { client_id: config.ghl.client_id.clone(), client_secret: config.ghl.client_secret.clone() };
         let tokens = Tokens::new(TokensParts {
@@ -52,7 +53,12 @@ impl App {
             leadership: leadership.clone(),
             bells: bells.clone(),
             metrics: metrics.clone(),
+            pace: pace.clone(),
         });
+        let agency = Agency::new(
+            tokens.clone(),
+            AgencySettings { app_id: app_id(config).to_owned(), retention: config.policy.retention },
+        );
         let handler = Outbound::new(
             store.clone(),
             CastClient::new(http, config.cast.api_url.clone()),
@@ -81,7 +87,7 @@ impl App {
             leadership: leadership.clone(),
             bells: bells.clone(),
             metrics: metrics.clone(),
-            pace: SharedPace::default(),
+            pace,
         };
         let reporter = Reporter::new(loops.clone());
         let inbound = InboundWorker::new(loops, inbound_settings(config));
@@ -100,6 +106,7 @@ impl App {
             slots: Slots::default(),
             settings: HttpSettings {
                 accept_timeout: config.http.accept_timeout,
+                app_id: app_id(config).to_owned(),
                 provider_id: config.ghl.conversation_provider_id.clone(),
                 inbound_api_key: config.inbound_api_key.clone(),
                 callback_path: callback_path(config),
@@ -112,6 +119,7 @@ impl App {
             reporter,
             inbound,
             tokens,
+            agency,
             purger,
             census,
             leadership,
@@ -237,6 +245,12 @@ fn inbound_settings(config: &ServeConfig) -> InboundSettings {
         default_location: config.policy.default_location_id.as_deref().and_then(|id| LocationId::parse(id).ok()),
         retention: config.policy.retention,
     }
+}
+
+/// GHL's id of our app: the part of the client id before the `-`.
+fn app_id(config: &ServeConfig) -> &str {
+    let client_id = config.ghl.client_id.as_str();
+    client_id.split_once('-').map_or(client_id, |(app_id, _)| app_id)
 }
 
 /// The path of the redirect URI: the public address may have one of its own in front.

@@ -111,6 +111,11 @@ impl App {
             inbound.run(&stop).await;
             "inbound"
         });
+        let (agency, stop) = (self.agency.clone(), self.stop.clone());
+        loops.spawn(async move {
+            agency.run(&stop).await;
+            "installation"
+        });
         let (purger, stop) = (self.purger.clone(), self.stop.clone());
         loops.spawn(async move {
             purger.run(&stop).await;

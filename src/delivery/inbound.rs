@@ -345,6 +345,7 @@ impl InboundWorker {
             CallError::Store(e) => return Err(e),
             CallError::NotInstalled
             | CallError::WaitingForLeader
+            | CallError::MintWaits
             | CallError::Grant(_)
             | CallError::Sealed(_)
             | CallError::Refresh(_) => ReplyStep::Later { wait: Some(NO_TOKEN_WAIT), why: "no usable token" },

@@ -237,6 +237,7 @@ impl Reporter {
             Err(
                 CallError::NotInstalled
                 | CallError::WaitingForLeader
+                | CallError::MintWaits
                 | CallError::Sealed(_)
                 | CallError::Grant(Health::Active | Health::Suspended | Health::Reauthorize),
             ) => return ReportReply::NoToken,

@@ -73,7 +73,7 @@ ghl_id!(
     GhlMessageId
 );
 
-/// The key of a document: `out:…`, `dead:…`, `in:…`, `loc:…`, `company:…`, `contact:…`, `leader`.
+/// The key of a document: `out:…`, `dead:…`, `in:…`, `loc:…`, `company:…`, `contact:…`, `event:…`, `leader`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct DocId(pub String);
@@ -103,6 +103,12 @@ impl DocId {
         Self(format!("loc:{location}"))
     }
 
+    /// Stands before every location's installation in the order of keys.
+    #[must_use]
+    pub fn before_locations() -> Self {
+        Self("loc:".to_owned())
+    }
+
     /// The installation of an agency.
     #[must_use]
     pub fn company(company: &CompanyId) -> Self {
@@ -113,6 +119,12 @@ impl DocId {
     #[must_use]
     pub fn contact(location: &LocationId, e164: &str) -> Self {
         Self(format!("contact:{location}:{e164}"))
+    }
+
+    /// A lifecycle event, by GHL's id of the webhook or the SHA-256 of its bytes: the same over redeliveries.
+    #[must_use]
+    pub fn event(key: &str) -> Self {
+        Self(format!("event:{key}"))
     }
 
     /// The key as text.

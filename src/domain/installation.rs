@@ -1,12 +1,13 @@
 //! Who may send: the installation of a location or an agency, with its sealed tokens.
 //!
 //! Owns the stored shape (version 1) and the rule "may this location's messages go?". Token policy lives in `oauth`,
-//! sealing in `seal`. Pure: imports `id` and `time`.
+//! sealing in `seal`, what is still to be done for an installation in `agency`. Pure.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::agency::{Cascade, Doubt, Listing, Mint};
 use super::id::{CompanyId, DocId, LocationId};
 use super::message::{DOCUMENT_VERSION, FailureCode};
 use super::time::UnixMillis;
@@ -107,10 +108,25 @@ pub struct Installation {
     pub approved_locations: Vec<LocationId>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version_id: Option<String>,
+    /// A token is to be minted from the company's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mint: Option<Mint>,
+    /// Agency installs: the list of sub-accounts is to be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listing: Option<Listing>,
+    /// Agency installs: its locations are to be uninstalled with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cascade: Option<Cascade>,
+    /// An uninstall that GHL has to confirm.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub doubt: Option<Doubt>,
+    /// GHL's time of the last lifecycle event that was applied: an older one changes nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_event_at: Option<UnixMillis>,
 }
 
 impl Installation {
-    /// A fresh installation.
+    /// A fresh installation; an agency's list is read at once.
     #[must_use]
     pub fn new(
         kind: GrantKind,
@@ -135,6 +151,11 @@ impl Installation {
             approve_all: false,
             approved_locations: Vec::new(),
             version_id: None,
+            mint: None,
+            listing: (kind == GrantKind::Company).then(|| Listing::begin(now)),
+            cascade: None,
+            doubt: None,
+            last_event_at: None,
         }
     }
 

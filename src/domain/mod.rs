@@ -3,6 +3,7 @@
 //! Everything here is a pure function over plain data, so that it can be property-tested and model-checked.
 //! Must not import anything of this crate outside `domain`, nor tokio, nor a clock.
 
+pub mod agency;
 pub mod compose;
 pub mod contact;
 pub mod id;
@@ -10,6 +11,7 @@ pub mod inbound;
 pub mod installation;
 pub mod json;
 pub mod leadership;
+pub mod lifecycle;
 pub mod message;
 pub mod outcome;
 pub mod phone;

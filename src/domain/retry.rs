@@ -73,6 +73,8 @@ const GHL_LIMITED: Policy = Policy::seconds(10, 10).hinted(GHL_HINT_CAP);
 const GHL_RESTS: Policy = Policy::seconds(60, 60).hinted(GHL_HINT_CAP);
 const TOKEN_TROUBLE: Policy = Policy::seconds(60, 60);
 const TOKEN_SUSPENDED: Policy = Policy::seconds(900, 900);
+const RECONCILE: Policy = Policy::seconds(6 * 3600, 6 * 3600).spread();
+const LIFECYCLE_EVENT: Policy = Policy::seconds(60, 60);
 const STORE_WRITE: Policy =
     Policy { first: Duration::from_millis(50), cap: Duration::from_secs(5), hint_cap: None, spread: Spread::None };
 
@@ -146,6 +148,19 @@ pub fn token_trouble() -> Duration {
 #[must_use]
 pub fn token_suspended() -> Duration {
     TOKEN_SUSPENDED.delay(0, None, 0.0)
+}
+
+/// An agency's list of sub-accounts is read again: every five to six hours, each agency at its own moment. A hook that was
+/// lost is made up for within this time.
+#[must_use]
+pub fn reconcile(jitter: f64) -> Duration {
+    RECONCILE.delay(0, None, jitter)
+}
+
+/// A lifecycle event that could not be applied: a minute.
+#[must_use]
+pub fn lifecycle_event() -> Duration {
+    LIFECYCLE_EVENT.delay(0, None, 0.0)
 }
 
 /// A write that must land (an outcome): 50 ms doubling to 5 s, for as long as the process lives.

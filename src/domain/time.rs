@@ -15,6 +15,12 @@ pub const CLOCKS_APART: Duration = Duration::from_secs(15 * 60);
 pub struct UnixMillis(pub i64);
 
 impl UnixMillis {
+    /// An epoch number of a vendor's: below 10¹¹ it counts seconds, else milliseconds (cast contract).
+    #[must_use]
+    pub fn from_epoch(number: i64) -> Self {
+        if number.unsigned_abs() < 100_000_000_000 { Self(number.saturating_mul(1000)) } else { Self(number) }
+    }
+
     /// This instant moved by `by` into the future, saturating.
     #[must_use]
     pub fn after(self, by: Duration) -> Self {
@@ -60,5 +66,17 @@ impl Mono {
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
         self.0.saturating_sub(earlier.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_epoch_below_ten_to_the_eleventh_is_seconds() {
+        assert_eq!(UnixMillis::from_epoch(1_700_000_000), UnixMillis(1_700_000_000_000));
+        assert_eq!(UnixMillis::from_epoch(1_700_000_000_000), UnixMillis(1_700_000_000_000));
+        assert_eq!(UnixMillis::from_epoch(i64::MIN), UnixMillis(i64::MIN));
     }
 }

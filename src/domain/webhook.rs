@@ -1,4 +1,4 @@
-//! Reading GHL's outbound-message webhook, leniently: what it asks for, decided from the bytes alone.
+//! Reading GHL's webhooks, leniently: what it asks for, decided from the bytes alone.
 //!
 //! `type` decides first; then the provider; then the ids. Unknown fields are ignored, and a missing or bad phone or text is
 //! not judged here: that is a message that ends `failed`. Pure.
@@ -7,12 +7,15 @@ use serde_json::Value;
 
 use super::id::{GhlMessageId, LocationId};
 use super::json;
+use super::lifecycle::{self, Hook};
 use super::message::Intake;
 
 /// What a webhook asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Read {
     Message(Box<Intake>),
+    /// It concerns the installation, or a contact's settings.
+    Lifecycle(Hook),
     /// 200, nothing stored.
     Ignored(Ignored),
     /// Kept raw for a person.
@@ -22,16 +25,11 @@ pub enum Read {
 /// Why nothing is done about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ignored {
-    /// An app lifecycle event.
-    Lifecycle,
     /// `Email`, or a type nobody knows.
     Type,
     /// Another conversation provider's message.
     OtherProvider,
 }
-
-/// Types that concern the installation, not a message.
-const LIFECYCLE: [&str; 5] = ["INSTALL", "UNINSTALL", "UPDATE", "PLAN_CHANGE", "ContactDndUpdate"];
 
 /// Reads the raw body. `provider` is the configured conversation provider.
 #[must_use]
@@ -42,7 +40,9 @@ pub fn read(body: &[u8], provider: Option<&str>) -> Read {
     match field("type") {
         None => {}
         Some(Value::String(kind)) if claims_sms(kind) => {}
-        Some(Value::String(kind)) if LIFECYCLE.contains(&kind.as_str()) => return Read::Ignored(Ignored::Lifecycle),
+        Some(Value::String(kind)) => {
+            return lifecycle::read(kind, object).map_or(Read::Ignored(Ignored::Type), Read::Lifecycle);
+        }
         Some(_) => return Read::Ignored(Ignored::Type),
     }
     if let (Some(ours), Some(theirs)) = (provider, text(field("conversationProviderId")))
@@ -128,7 +128,7 @@ mod tests {
         {
             assert_eq!(read(body.as_bytes(), None), Read::Ignored(Ignored::Type), "{body}");
         }
-        assert_eq!(read(br#"{"type":"INSTALL"}"#, None), Read::Ignored(Ignored::Lifecycle));
+        assert_eq!(read(br#"{"type":"INSTALL"}"#, None), Read::Lifecycle(Hook::Other));
     }
 
     #[test]

@@ -18,7 +18,7 @@ use crate::digest;
 use crate::domain::id::LocationId;
 use crate::domain::json;
 use crate::domain::time::UnixMillis;
-use crate::queue::{EnqueueError, NewReply, parse_epoch};
+use crate::queue::{EnqueueError, NewReply};
 use crate::store::Inserted;
 
 #[derive(Serialize)]
@@ -125,11 +125,11 @@ fn received_at(object: &Map<String, Value>) -> Result<Option<UnixMillis>, &'stat
                 #[expect(clippy::cast_possible_truncation, reason = "saturates; a fraction of a second is dropped")]
                 n.as_f64().map(|f| f as i64)
             });
-            whole.map(|n| Some(parse_epoch(n))).ok_or(WRONG)
+            whole.map(|n| Some(UnixMillis::from_epoch(n))).ok_or(WRONG)
         }
         Value::String(s) if s.trim().is_empty() => Ok(None),
         Value::String(s) => match s.trim().parse::<i64>() {
-            Ok(n) => Ok(Some(parse_epoch(n))),
+            Ok(n) => Ok(Some(UnixMillis::from_epoch(n))),
             Err(_) => {
                 s.trim().parse::<jiff::Timestamp>().map(|t| Some(UnixMillis(t.as_millisecond()))).map_err(|_| WRONG)
             }

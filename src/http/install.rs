@@ -11,7 +11,8 @@ use serde::Deserialize;
 
 use super::Shared;
 use super::page::{again, next_steps, page};
-use crate::oauth::{Connected, InstallError, STATE_COOKIE, StateCheck, check_state};
+use crate::domain::id::{CompanyId, LocationId};
+use crate::oauth::{Connected, InstallError, Progress, STATE_COOKIE, StateCheck, check_state};
 
 pub(super) async fn home() -> Response {
     page(
@@ -87,31 +88,53 @@ pub(super) async fn callback(
         );
     };
     match shared.installer.complete(&code).await {
-        Ok(connected) => success(&connected),
+        Ok(Connected::Location(location)) => connected(&location),
+        Ok(Connected::Company(company)) => match shared.installer.progress(&company).await {
+            Ok(progress) => agency_connected(&company, progress),
+            Err(e) => {
+                tracing::warn!(error = %e, "the progress of an agency can't be read");
+                agency_connected(&company, Progress { connected: 0, known: 0, listed: false })
+            }
+        },
         Err(e) => failure(&e),
     }
 }
 
-fn success(connected: &Connected) -> Response {
-    match connected {
-        Connected::Location(location) => page(
-            StatusCode::OK,
-            "Connected",
-            html! {
-                p { "Cast SMS is connected to the sub-account " code { (location) } "." }
-                (next_steps())
-                p.muted { "Messages that were waiting for this connection are sent now." }
-            },
-        ),
-        Connected::Company(company) => page(
-            StatusCode::OK,
-            "Agency connected",
-            html! {
-                p { "Cast SMS is connected to the agency " code { (company) } ". Its sub-accounts follow." }
-                (next_steps())
-            },
-        ),
-    }
+fn connected(location: &LocationId) -> Response {
+    page(
+        StatusCode::OK,
+        "Connected",
+        html! {
+            p { "Cast SMS is connected to the sub-account " code { (location) } "." }
+            (next_steps())
+            p.muted { "Messages that were waiting for this connection are sent now." }
+        },
+    )
+}
+
+fn agency_connected(company: &CompanyId, progress: Progress) -> Response {
+    let Progress { connected, known, listed } = progress;
+    page(
+        StatusCode::OK,
+        "Agency connected",
+        html! {
+            p { "Cast SMS is connected to the agency " code { (company) } ". Its sub-accounts follow." }
+            p {
+                @if known == 0 && listed {
+                    "It is not installed in any sub-account yet."
+                } @else if known == 0 {
+                    "Looking for its sub-accounts. Reload this page to see how far it is."
+                } @else if connected < known || !listed {
+                    "Connecting " (connected) " of " (known) " sub-accounts. Reload this page to see how far it is."
+                } @else if known == 1 {
+                    "Its sub-account is connected."
+                } @else {
+                    "All " (known) " sub-accounts are connected."
+                }
+            }
+            (next_steps())
+        },
+    )
 }
 
 fn failure(error: &InstallError) -> Response {

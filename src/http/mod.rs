@@ -54,6 +54,8 @@ pub struct HttpParts {
 pub struct HttpSettings {
     /// From headers read to answer, on webhooks and the inbound endpoint.
     pub accept_timeout: Duration,
+    /// Lifecycle events of another app are ignored.
+    pub app_id: String,
     /// Messages of another provider are ignored.
     pub provider_id: Option<String>,
     /// Absent: the gateway's endpoints do not exist.

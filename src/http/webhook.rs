@@ -14,6 +14,7 @@ use serde::Serialize;
 use super::Shared;
 use super::answer::Problem;
 use super::layer::{Counted, RawBody};
+use crate::domain::lifecycle::Hook;
 use crate::domain::webhook::{Ignored, Read, read};
 use crate::queue::{Answer, EnqueueError, Full};
 use crate::signature::{SignatureError, SignatureHeaders};
@@ -61,10 +62,14 @@ struct Taken {
 pub(super) async fn receive(State(shared): State<Shared>, verified: Verified) -> Response {
     let body = verified.0;
     let (word, mut response) = match read(&body, shared.settings.provider_id.as_deref()) {
-        Read::Ignored(why) => {
-            tracing::debug!(why = ignored_word(why), "webhook ignored");
-            ("ignored", Json(Taken { status: "ignored", id: None }).into_response())
+        Read::Ignored(why) => ignored(ignored_word(why)),
+        Read::Lifecycle(Hook::App(hook)) if hook.app_id.as_deref() == Some(&shared.settings.app_id) => {
+            answer(&shared, shared.enqueue.event(*hook, &body).await, "accepted")
         }
+        // GHL signs the hooks of every app with one key: this one is another's, or does not say whose it is.
+        Read::Lifecycle(Hook::App(_)) => ignored("other_app"),
+        Read::Lifecycle(Hook::ContactDnd(_)) => ignored("contact_dnd"),
+        Read::Lifecycle(Hook::Other) => ignored("lifecycle"),
         Read::Message(intake) => answer(&shared, shared.enqueue.message(*intake).await, "accepted"),
         Read::Unreadable(why) => {
             tracing::warn!(why, "a signed webhook can't be read: kept raw");
@@ -73,6 +78,11 @@ pub(super) async fn receive(State(shared): State<Shared>, verified: Verified) ->
     };
     response.extensions_mut().insert(Counted(word));
     response
+}
+
+fn ignored(why: &'static str) -> (&'static str, Response) {
+    tracing::debug!(why, "webhook ignored");
+    ("ignored", Json(Taken { status: "ignored", id: None }).into_response())
 }
 
 fn answer(shared: &Shared, stored: Result<Answer, EnqueueError>, new: &'static str) -> (&'static str, Response) {
@@ -116,7 +126,6 @@ fn full_word(full: Full) -> &'static str {
 
 fn ignored_word(why: Ignored) -> &'static str {
     match why {
-        Ignored::Lifecycle => "lifecycle",
         Ignored::Type => "type",
         Ignored::OtherProvider => "other_provider",
     }

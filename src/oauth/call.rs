@@ -14,6 +14,7 @@ use crate::domain::id::{DocId, LocationId};
 use crate::domain::installation::{Grant, Health, Installation};
 use crate::domain::secret::Secret;
 use crate::domain::time::{Mono, UnixMillis};
+use crate::ghl_pace::SharedPace;
 use crate::leader::Leadership;
 use crate::lifecycle::Bells;
 use crate::seal::{KeyRing, SealError};
@@ -37,6 +38,9 @@ pub enum CallError {
     /// Only the leader refreshes.
     #[error("the token has expired: waiting for the leader")]
     WaitingForLeader,
+    /// GHL limits the company whose token would mint this location's.
+    #[error("the token can't be minted now: the company has to wait")]
+    MintWaits,
     /// The grant does not work now, or not any more.
     #[error("the grant is {0:?}")]
     Grant(Health),
@@ -64,6 +68,7 @@ pub struct TokensParts {
     pub leadership: Leadership,
     pub bells: Bells,
     pub metrics: Metrics,
+    pub pace: SharedPace,
 }
 
 /// Keeps, lends and renews tokens; clones share it.
@@ -113,15 +118,22 @@ impl Tokens {
     where
         F: Future<Output = Result<T, GhlError>>,
     {
-        let id = DocId::location(location);
-        let lent = self.lend(&id).await?;
+        self.call_as(&DocId::location(location), call).await
+    }
+
+    /// The same for any installation: with a company's token for its agency's calls.
+    pub(super) async fn call_as<T, F>(&self, id: &DocId, call: impl Fn(Secret) -> F) -> Result<T, CallError>
+    where
+        F: Future<Output = Result<T, GhlError>>,
+    {
+        let lent = self.lend(id).await?;
         match call(lent.token.clone()).await {
             // "Not yet" comes as a 401, too: no token would mend that.
-            Err(GhlError::Api(refusal)) if refusal.status == 401 && !refusal.is_not_yet() && !self.cooling(&id) => {
-                let fresh = self.refresh(&id, &lent.hash).await?;
+            Err(GhlError::Api(refusal)) if refusal.status == 401 && !refusal.is_not_yet() && !self.cooling(id) => {
+                let fresh = self.refresh(id, &lent.hash).await?;
                 let again = call(fresh.token).await;
                 if matches!(&again, Err(GhlError::Api(refusal)) if refusal.status == 401 && !refusal.is_not_yet()) {
-                    self.cool(id);
+                    self.cool(id.clone());
                 }
                 Ok(again?)
             }
@@ -199,16 +211,21 @@ impl Tokens {
             store
                 .update::<Installation>(&id, |old| {
                     Some(Installation {
-                        // What GHL taught us of the location outlives the grant.
+                        // What GHL taught us of the location outlives the grant; so does the order of its events, and an
+                        // agency's end goes on for the locations it had before.
                         inbound_phone_refused: old.inbound_phone_refused,
                         version_id: old.version_id.clone().or_else(|| fresh.version_id.clone()),
+                        company: fresh.company.clone().or_else(|| old.company.clone()),
+                        last_event_at: old.last_event_at,
+                        cascade: old.cascade.clone(),
                         ..fresh.clone()
                     })
                 })
                 .await?;
         }
-        if let Some(location) = &fresh.location {
-            self.0.parts.bells.token_stored(location.as_str());
+        match &fresh.location {
+            Some(location) => self.0.parts.bells.token_stored(location.as_str()),
+            None => self.0.parts.bells.installs.ring(),
         }
         Ok(())
     }

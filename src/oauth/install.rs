@@ -18,11 +18,15 @@ use crate::domain::id::{CompanyId, DocId, LocationId};
 use crate::domain::installation::{GrantKind, Installation};
 use crate::domain::retry;
 use crate::domain::time::UnixMillis;
+use crate::store::{Query, StoreError};
 
 /// A reload within this time shows the page again.
 const REMEMBERED: Duration = Duration::from_secs(600);
 /// A spent code's tokens are precious: the store is asked this often before the installer has to begin again.
 const STORE_TRIES: u32 = 5;
+
+/// Sub-accounts counted for a page: an agency has some thousands at most.
+const MOST: usize = 100_000;
 
 /// What the installer connects with.
 #[derive(Debug, Clone)]
@@ -38,6 +42,17 @@ pub enum Connected {
     Location(LocationId),
     /// An agency: its sub-accounts follow.
     Company(CompanyId),
+}
+
+/// How far connecting an agency's sub-accounts is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// Sub-accounts with a token.
+    pub connected: usize,
+    /// All that are known by now.
+    pub known: usize,
+    /// The agency's list was read to its end.
+    pub listed: bool,
 }
 
 /// Why connecting failed, as far as the page differs.
@@ -60,7 +75,7 @@ pub enum InstallError {
     Interrupted,
     /// The tokens could not be stored.
     #[error("the tokens could not be stored")]
-    NotStored(#[source] crate::store::StoreError),
+    NotStored(#[source] StoreError),
 }
 
 /// Connects locations and agencies; clones share what was connected lately.
@@ -115,6 +130,29 @@ impl Installer {
             Err(Ok(panic)) => std::panic::resume_unwind(panic),
             Err(Err(_)) => Err(InstallError::Interrupted),
         }
+    }
+
+    /// How far connecting an agency's sub-accounts is.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn progress(&self, company: &CompanyId) -> Result<Progress, StoreError> {
+        let of_company = Query::Lane { lane: company.to_string(), limit: MOST };
+        let mut progress = Progress { connected: 0, known: 0, listed: false };
+        for installation in self.tokens.0.parts.store.find::<Installation>(of_company).await?.iter().map(|s| &s.record)
+        {
+            match installation.kind {
+                GrantKind::Company => {
+                    progress.listed = installation.listing.as_ref().is_some_and(|l| l.completed_at.is_some());
+                }
+                GrantKind::Location if installation.installed() => {
+                    progress.connected += 1;
+                    progress.known += 1;
+                }
+                GrantKind::Location => progress.known += usize::from(installation.mint.is_some()),
+            }
+        }
+        Ok(progress)
     }
 
     async fn exchange(&self, code: &str) -> Result<Connected, InstallError> {

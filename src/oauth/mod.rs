@@ -3,13 +3,16 @@
 //! Owns tokens: clients receive them per call, and nobody else opens a sealed one. Invariant: a refresh token is spent by the
 //! leader alone, one at a time, and a newer pair is never overwritten by an older one. Must not import queue, delivery, http.
 
+mod agency;
 mod call;
 mod install;
+mod mint;
 mod refresh;
 mod state;
 
+pub use agency::{Agency, AgencySettings};
 pub use call::{CallError, Tokens, TokensParts};
-pub use install::{Connected, InstallError, Installer, InstallerSettings};
+pub use install::{Connected, InstallError, Installer, InstallerSettings, Progress};
 pub use state::{STATE_COOKIE, StateCheck, check_state};
 
 /// Names of the sealed fields: part of what a seal is bound to.

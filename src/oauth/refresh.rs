@@ -43,8 +43,7 @@ impl Tokens {
             Health::Suspended | Health::Active => {}
         }
         let (Some(refresh), Some(hash)) = (&held.refresh, held.refresh_hash.clone()) else {
-            self.mark(id, None, Health::Reauthorize).await?;
-            return Err(CallError::Grant(Health::Reauthorize));
+            return self.dead(id, None).await;
         };
         let refresh = parts.ring.open(id, field::REFRESH, refresh)?;
         let user_type = match stored.record.kind {
@@ -62,7 +61,7 @@ impl Tokens {
             .await?;
         let reply = match parts.ghl.refresh(&parts.app, &refresh, user_type).await {
             Ok(reply) => reply,
-            Err(e) => return Err(self.refused(id, &hash, e).await?),
+            Err(e) => return self.refused(id, &hash, e).await,
         };
         self.answered(id);
         let now = parts.clock.now();
@@ -181,24 +180,33 @@ impl Tokens {
     }
 
     /// What GHL's refusal of a refresh means: paused, dead, or nothing yet.
-    async fn refused(&self, id: &DocId, spent: &str, error: GhlError) -> Result<CallError, StoreError> {
+    async fn refused(&self, id: &DocId, spent: &str, error: GhlError) -> Result<Lent, CallError> {
         let parts = &self.0.parts;
-        let health = match &error {
-            GhlError::Api(refusal) if refusal.is_location_inactive() => Health::Suspended,
-            GhlError::Api(refusal) if refusal.is_invalid_grant() => Health::Reauthorize,
+        match &error {
+            GhlError::Api(refusal) if refusal.is_location_inactive() => {
+                parts.metrics.refresh("suspended");
+                tracing::error!(installation = %id, "the CRM says this sub-account is paused: its token is kept");
+                self.mark(id, Some(spent), Health::Suspended).await?;
+                Err(CallError::Grant(Health::Suspended))
+            }
+            GhlError::Api(refusal) if refusal.is_invalid_grant() => self.dead(id, Some(spent)).await,
             GhlError::Api(_) | GhlError::Transport { .. } | GhlError::Unreadable { .. } | GhlError::NotStored => {
                 parts.metrics.refresh("failed");
                 self.soon(id).await?;
-                return Ok(CallError::Refresh(error));
+                Err(CallError::Refresh(error))
             }
-        };
-        parts.metrics.refresh(match health {
-            Health::Suspended => "suspended",
-            Health::Active | Health::Reauthorize => "reauthorize",
-        });
-        tracing::error!(installation = %id, ?health, "the CRM refused to renew this grant");
-        self.mark(id, Some(spent), health).await?;
-        Ok(CallError::Grant(health))
+        }
+    }
+
+    /// The grant can't be renewed: a token minted from the company's takes its place, or somebody has to install again.
+    async fn dead(&self, id: &DocId, spent: Option<&str>) -> Result<Lent, CallError> {
+        if let Some(minted) = self.mint_instead(id).await? {
+            return Ok(minted);
+        }
+        self.0.parts.metrics.refresh("reauthorize");
+        tracing::error!(installation = %id, "the CRM refused to renew this grant");
+        self.mark(id, spent, Health::Reauthorize).await?;
+        Err(CallError::Grant(Health::Reauthorize))
     }
 
     /// Marks the grant, unless a newer pair is stored by now.

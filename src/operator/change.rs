@@ -105,7 +105,7 @@ async fn read_again(store: &Store, target: &Target, now: UnixMillis) -> Result<(
     // Whose provider's it is was no question when it was kept, and is none to the person who retries it.
     let intake = match read_webhook(&body, None) {
         Read::Message(intake) => *intake,
-        Read::Ignored(_) => return Err(refused(UnreadableRefusal::NoSms)),
+        Read::Ignored(_) | Read::Lifecycle(_) => return Err(refused(UnreadableRefusal::NoSms)),
         Read::Unreadable(why) => return Err(refused(UnreadableRefusal::StillUnreadable(why))),
     };
     // Accepted now: it would be too old otherwise.

@@ -15,6 +15,7 @@ use crate::clock::Clock;
 use crate::digest;
 use crate::domain::id::{DocId, LocationId};
 use crate::domain::inbound::{self, Identity, Reply, ReplyAccepted};
+use crate::domain::lifecycle::{AppHook, EventAccepted, StoredEvent};
 use crate::domain::message::{DOCUMENT_VERSION, Intake, Message};
 use crate::domain::phone::Phone;
 use crate::domain::time::UnixMillis;
@@ -93,6 +94,28 @@ impl Enqueue {
         Ok(Answer { id: message.id, inserted })
     }
 
+    /// Stores a lifecycle event, or finds that it is a repeat: by the hook's own id, else by the bytes it came as.
+    ///
+    /// # Errors
+    /// [`EnqueueError`]: nothing is promised; a redelivery makes one event all the same.
+    pub async fn event(&self, hook: AppHook, raw: &[u8]) -> Result<Answer, EnqueueError> {
+        self.admission.document()?;
+        let own = hook.webhook_id.filter(|id| LocationId::parse(id).is_ok());
+        let id = DocId::event(&own.unwrap_or_else(|| digest::sha256_hex(raw)));
+        let accepted = EventAccepted {
+            v: DOCUMENT_VERSION,
+            at: self.clock.now(),
+            replica: self.replica.to_string(),
+            counter: self.position(),
+            event: hook.event,
+        };
+        let inserted = self.store.insert(&StoredEvent::accept(id.clone(), accepted)).await?;
+        if inserted == Inserted::New {
+            self.bells.installs.ring();
+        }
+        Ok(Answer { id, inserted })
+    }
+
     /// Keeps a signed webhook that could not be read. It is settled from the start, so no backlog keeps it out.
     ///
     /// # Errors
@@ -166,23 +189,5 @@ impl Enqueue {
 
     fn position(&self) -> u64 {
         self.counter.fetch_add(1, Ordering::Relaxed)
-    }
-}
-
-/// Epoch numbers below 10¹¹ are seconds, others milliseconds (cast contract).
-#[must_use]
-pub fn parse_epoch(number: i64) -> UnixMillis {
-    if number.unsigned_abs() < 100_000_000_000 { UnixMillis(number.saturating_mul(1000)) } else { UnixMillis(number) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_epoch_below_ten_to_the_eleventh_is_seconds() {
-        assert_eq!(parse_epoch(1_700_000_000), UnixMillis(1_700_000_000_000));
-        assert_eq!(parse_epoch(1_700_000_000_000), UnixMillis(1_700_000_000_000));
-        assert_eq!(parse_epoch(i64::MIN), UnixMillis(i64::MIN));
     }
 }

@@ -12,5 +12,5 @@ mod worker;
 
 pub use admission::{Admission, Bounds, Full};
 pub use census::Census;
-pub use enqueue::{Answer, Enqueue, EnqueueError, NewReply, parse_epoch};
+pub use enqueue::{Answer, Enqueue, EnqueueError, NewReply};
 pub use worker::{Call, Handler, Prepared, Step, Worker, WorkerParts};

@@ -32,14 +32,23 @@ pub enum Collection {
     Installations,
     /// Contact memory.
     Contacts,
+    /// Lifecycle events.
+    Events,
     /// The leader document.
     Leader,
 }
 
 impl Collection {
     /// All of them, for creating tables and indexes.
-    pub const ALL: [Self; 6] =
-        [Self::Messages, Self::Unreadable, Self::Inbound, Self::Installations, Self::Contacts, Self::Leader];
+    pub const ALL: [Self; 7] = [
+        Self::Messages,
+        Self::Unreadable,
+        Self::Inbound,
+        Self::Installations,
+        Self::Contacts,
+        Self::Events,
+        Self::Leader,
+    ];
 
     /// The name in the database.
     #[must_use]
@@ -50,6 +59,7 @@ impl Collection {
             Self::Inbound => "inbound",
             Self::Installations => "installations",
             Self::Contacts => "contacts",
+            Self::Events => "events",
             Self::Leader => "leader",
         }
     }
@@ -91,9 +101,9 @@ pub struct Keys {
     pub due_at: Option<i64>,
     /// Claimed at least once.
     pub claimed: bool,
-    /// The next call that reports it.
+    /// The next call that reports it; an installation's next background work.
     pub report_at: Option<i64>,
-    /// The location whose token it waits for.
+    /// The location, or for a location the company, whose token it waits for.
     pub waits: Option<String>,
     /// When it becomes a tombstone; only on settled, unstripped documents.
     pub strip_at: Option<i64>,
@@ -155,7 +165,7 @@ pub enum Query {
     Due { now: UnixMillis, limit: usize },
     /// Documents whose `report_at` has come, earliest first.
     ReportDue { now: UnixMillis, limit: usize },
-    /// Documents that wait for the token of a location.
+    /// Documents that wait for the token of a location, or locations that wait for a company's.
     Waiting { location: String, limit: usize },
     /// Everything of a lane.
     Lane { lane: String, limit: usize },

@@ -10,6 +10,7 @@ use crate::domain::id::DocId;
 use crate::domain::inbound::{Reply, ReplyAccepted, ReplyProgress, ReplyState};
 use crate::domain::installation::Installation;
 use crate::domain::leadership::LeaderDoc;
+use crate::domain::lifecycle::{EventAccepted, EventProgress, EventState, StoredEvent};
 use crate::domain::message::{Accepted, Message, Progress};
 use crate::domain::time::UnixMillis;
 
@@ -195,6 +196,43 @@ impl Record for Installation {
             location: self.location.as_ref().map(ToString::to_string),
             lane: self.company.as_ref().map(ToString::to_string),
             due_at: at(self.refresh_at),
+            report_at: at(self.work_at()),
+            waits: self.waits_for().map(ToString::to_string),
+            ..Keys::default()
+        }
+    }
+}
+
+impl Record for StoredEvent {
+    const COLLECTION: Collection = Collection::Events;
+    type Fixed = EventAccepted;
+    type Live = EventProgress;
+
+    fn id(&self) -> DocId {
+        self.id.clone()
+    }
+
+    fn parts(&self) -> (&EventAccepted, &EventProgress) {
+        (&self.accepted, &self.progress)
+    }
+
+    fn join(id: DocId, accepted: EventAccepted, progress: EventProgress) -> Option<Self> {
+        Some(Self { id, accepted, progress })
+    }
+
+    fn keys(&self) -> Keys {
+        let p = &self.progress;
+        let open = p.state == EventState::Received;
+        Keys {
+            open,
+            accepted_at: Some(self.accepted.at.0),
+            replica: Some(self.accepted.replica.clone()),
+            counter: Some(self.accepted.counter.stored()),
+            location: self.accepted.event.location.as_ref().map(ToString::to_string),
+            state: Some(p.state.as_str().to_owned()),
+            due_at: open.then_some(p.due_at.0),
+            strip_at: at(p.strip_at),
+            settled_at: at(p.settled_at),
             ..Keys::default()
         }
     }

@@ -5,6 +5,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a case that panics has failed, as it should")]
 
+mod agency;
 mod architecture;
 mod crash;
 mod fault;
@@ -81,6 +82,7 @@ fn main() -> ExitCode {
     for (area, cases) in [
         ("webhook", webhook::cases()),
         ("install", install::cases()),
+        ("agency", agency::cases()),
         ("outbound", outbound::cases()),
         ("inbound", inbound::cases()),
         ("crash", crash::cases()),
@@ -101,7 +103,13 @@ fn main() -> ExitCode {
         }
     }
     trials.extend(replica::rate::trials());
-    let replicas = [crash::replica_cases(), overload::replica_cases(), shutdown::replica_cases(), replica::cases()];
+    let replicas = [
+        crash::replica_cases(),
+        agency::replica_cases(),
+        overload::replica_cases(),
+        shutdown::replica_cases(),
+        replica::cases(),
+    ];
     for (name, case) in replicas.into_iter().flatten() {
         trials.push(on_mongo(format!("mongo::replica::{name}"), &uri, move |uri| {
             case(Place::Mongo { uri: with_database(&uri, &fresh_database()) })

@@ -99,8 +99,9 @@ pub(super) fn indexes(collection: Collection) -> Vec<IndexModel> {
         Collection::Messages => &["open", "due", "report", "waits", "lane", "names", "state", "strip", "settled"],
         Collection::Inbound => &["open", "due", "lane", "state", "strip", "settled"],
         Collection::Unreadable => &["state", "strip", "settled"],
-        Collection::Installations => &["open", "due", "lane"],
+        Collection::Installations => &["open", "due", "report", "waits", "lane"],
         Collection::Contacts => &["lane"],
+        Collection::Events => &["due", "strip", "settled"],
         Collection::Leader => &[],
     };
     let named = |name: &&str| {
@@ -149,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn every_look_up_of_messages_is_an_index_in_its_own_order() {
+    fn every_look_up_of_a_loop_is_an_index_in_its_own_order() {
         let (now, limit) = (UnixMillis(1), 5);
         for query in [
             Query::Due { now, limit },
@@ -160,6 +161,12 @@ mod tests {
             let Lookup { filter, sort, .. } = lookup(query.clone());
             assert!(served(Collection::Messages, &filter, &sort), "{query:?}");
         }
+        for query in [Query::ReportDue { now, limit }, Query::Waiting { location: "C".into(), limit }] {
+            let Lookup { filter, sort, .. } = lookup(query.clone());
+            assert!(served(Collection::Installations, &filter, &sort), "{query:?}");
+        }
+        let Lookup { filter, sort, .. } = lookup(Query::Due { now, limit });
+        assert!(served(Collection::Events, &filter, &sort));
         assert!(served(Collection::Messages, &open(), &order()));
         assert!(served(Collection::Inbound, &open(), &order()));
     }

@@ -63,7 +63,7 @@ fn try_one(body: &[u8]) -> Outcome {
     }
     let detail = match &any {
         Read::Message(intake) => check(intake),
-        Read::Ignored(_) | Read::Unreadable(_) => 0,
+        Read::Lifecycle(_) | Read::Ignored(_) | Read::Unreadable(_) => 0,
     };
     Outcome { name: word(&ours), detail }
 }
@@ -71,7 +71,7 @@ fn try_one(body: &[u8]) -> Outcome {
 fn word(read: &Read) -> &'static str {
     match read {
         Read::Message(_) => "message",
-        Read::Ignored(Ignored::Lifecycle) => "lifecycle",
+        Read::Lifecycle(_) => "lifecycle",
         Read::Ignored(Ignored::Type) => "other type",
         Read::Ignored(Ignored::OtherProvider) => "other provider",
         Read::Unreadable("it is not JSON") => "not JSON",
@@ -89,7 +89,8 @@ fn expected(body: &[u8], provider: Option<&str>) -> &'static str {
         Value::String(kind) if ["", "sms", "custom"].contains(&kind.to_ascii_lowercase().as_str()) => {}
         Value::String(kind) if kind.trim().is_empty() => {}
         Value::String(kind)
-            if ["INSTALL", "UNINSTALL", "UPDATE", "PLAN_CHANGE", "ContactDndUpdate"].contains(&kind.as_str()) =>
+            if ["install", "uninstall", "update", "plan_change", "contactdndupdate"]
+                .contains(&kind.trim().to_ascii_lowercase().as_str()) =>
         {
             return "lifecycle";
         }

@@ -5,11 +5,13 @@
 
 use std::time::Duration;
 
+use cast_ghl_provider::domain::agency::{Mint, MintFailure};
 use cast_ghl_provider::domain::contact::ContactNote;
 use cast_ghl_provider::domain::id::{CompanyId, DocId, Epoch};
 use cast_ghl_provider::domain::inbound::{Reply, ReplyAccepted};
 use cast_ghl_provider::domain::installation::{Grant, GrantKind, Installation, Sealed};
 use cast_ghl_provider::domain::leadership::LeaderDoc;
+use cast_ghl_provider::domain::lifecycle::{AppEvent, Change, EventAccepted, EventState, StoredEvent};
 use cast_ghl_provider::domain::message::DOCUMENT_VERSION;
 use cast_ghl_provider::domain::time::UnixMillis;
 use cast_ghl_provider::store::{
@@ -26,7 +28,9 @@ pub(super) fn cases() -> Cases<Store> {
         a_reply_reads_back_exactly,
         an_unreadable_webhook_reads_back_exactly,
         an_installation_reads_back_exactly_and_is_due_for_its_refresh,
+        an_installation_is_found_by_its_next_work_and_by_the_company_it_waits_for,
         an_installation_that_names_nothing_is_corrupt,
+        a_lifecycle_event_reads_back_exactly_is_due_until_it_is_settled_and_remembered_when_stripped,
         a_contact_reads_back_exactly_and_is_found_by_its_phone,
         the_leader_document_reads_back_exactly_and_is_taken_over_once,
     ]
@@ -72,6 +76,54 @@ async fn an_installation_reads_back_exactly_and_is_due_for_its_refresh(store: St
 
     let of_company = Query::Lane { lane: "C1".into(), limit: 9 };
     assert_eq!(store.find::<Installation>(of_company).await.unwrap().len(), 4);
+}
+
+async fn an_installation_is_found_by_its_next_work_and_by_the_company_it_waits_for(store: Store) {
+    let named = |name: &str| Installation::awaiting_token(location(name), CompanyId::parse("C1").ok(), at(5));
+    let due = named("L1");
+    let later = Installation { mint: Some(Mint::due(at(50))), ..named("L2") };
+    let waits = named("L3").not_minted(&named("L3"), MintFailure::NoCompanyToken, at(6), 0.0).unwrap();
+    let orphan = Installation::awaiting_token(location("L4"), None, at(5));
+    let gone = due.clone().uninstalled(Some(at(7)), at(8));
+    let gone = Installation { location: Some(location("L5")), ..gone };
+    for record in [&due, &later, &waits, &orphan, &gone] {
+        assert!(survives(&store, record).await);
+    }
+    let found = store.find::<Installation>(Query::ReportDue { now: at(9), limit: 9 }).await.unwrap();
+    assert!(found.iter().map(|stored| &stored.record).eq([&due]));
+    let found = store.find::<Installation>(Query::Waiting { location: "C1".into(), limit: 9 }).await.unwrap();
+    assert!(found.iter().map(|stored| &stored.record).eq([&waits]));
+}
+
+async fn a_lifecycle_event_reads_back_exactly_is_due_until_it_is_settled_and_remembered_when_stripped(store: Store) {
+    let event = |n: u64| {
+        let event = AppEvent {
+            change: Change::Uninstall,
+            location: Some(location("L1")),
+            company: None,
+            version_id: Some("v1".into()),
+            sent_at: (n == 1).then(|| at(-5)),
+        };
+        let accepted = EventAccepted {
+            v: DOCUMENT_VERSION,
+            at: at(n.cast_signed()),
+            replica: "replica".into(),
+            counter: n,
+            event,
+        };
+        StoredEvent::accept(DocId::event(&format!("w{n}")), accepted)
+    };
+    for n in [2, 1] {
+        assert!(survives(&store, &event(n)).await);
+    }
+    let due = async || store.find::<StoredEvent>(Query::Due { now: at(9), limit: 9 }).await.unwrap();
+    assert!(due().await.iter().map(|stored| &stored.record).eq([&event(1), &event(2)]), "in the order of acceptance");
+    let first = read::<StoredEvent>(&store, &event(1).id).await;
+    let settled = event(1).settled(EventState::Applied, at(10), Duration::from_millis(5));
+    assert!(matches!(store.save(&first, &settled).await.unwrap(), Saved::Done(_)));
+    assert!(due().await.iter().map(|stored| &stored.record).eq([&event(2)]));
+    assert_eq!(store.purge(Collection::Events, at(15), at(0), 9).await.unwrap(), 1);
+    assert_eq!(store.insert(&event(1)).await.unwrap(), Inserted::Duplicate);
 }
 
 async fn an_installation_that_names_nothing_is_corrupt(store: Store) {

@@ -107,6 +107,7 @@ impl World {
         }
         let vars = with(vars, extra);
         ghl.set_webhook_url(&webhook_url(&base));
+        ghl.set_lifecycle_url(&format!("{base}/api/ghl/v1/webhook"));
         let app = build(&vars, &clock).await;
         let serving = serve_on(listener, &app);
         let http = cast_ghl_provider::client::builder::http_client(&Default::default()).expect("a client");
@@ -245,6 +246,37 @@ impl World {
     pub async fn install(&self, location: &str) {
         let page = self.callback(&self.ghl.marketplace_code(Install::location(location, COMPANY))).await;
         assert_eq!(page.status().as_u16(), 200, "{}", page.text().await.unwrap_or_default());
+    }
+
+    /// Connects an agency as an install begun in the marketplace does; answers the page it shows.
+    pub async fn install_agency(&self, company: &str, locations: &[&str]) -> String {
+        let page = self.callback(&self.ghl.marketplace_code(Install::company(company, locations))).await;
+        let (status, text) = (page.status().as_u16(), page.text().await.unwrap_or_default());
+        assert_eq!(status, 200, "{text}");
+        text
+    }
+
+    /// Steps the background work of installations until nothing is due at this moment of the clock.
+    pub async fn work_all(&self) {
+        for _ in 0..10_000 {
+            if self.app.agency().step().await.expect("the store answers") == 0 {
+                return;
+            }
+        }
+        panic!("the background work of installations never rests");
+    }
+
+    /// The same over a time, looking every quarter of a second.
+    pub async fn work_for(&self, by: Duration) {
+        const LOOK: Duration = Duration::from_millis(250);
+        let mut left = by;
+        self.work_all().await;
+        while !left.is_zero() {
+            let step = left.min(LOOK);
+            self.pass(step).await;
+            left -= step;
+            self.work_all().await;
+        }
     }
 
     pub async fn callback(&self, code: &str) -> reqwest::Response {
