@@ -4,6 +4,7 @@
 //! and sandbox.
 
 mod commands;
+mod installs;
 mod logging;
 mod messages;
 mod table;
@@ -32,6 +33,9 @@ enum Command {
     /// Messages in the store, beside a running `serve` or without one
     #[command(subcommand)]
     Messages(messages::Messages),
+    /// Who is connected, beside a running `serve` or without one
+    #[command(subcommand)]
+    Installs(installs::Command),
     /// Keys that seal tokens at rest
     #[command(subcommand)]
     Keys(Keys),
@@ -85,6 +89,7 @@ pub fn main() -> ExitCode {
         }
         Command::CheckConfig => commands::check_config(),
         Command::Messages(command) => messages::run(&command),
+        Command::Installs(command) => installs::run(&command),
         Command::Keys(Keys::Generate { kid }) => commands::generate_key(&kid),
         Command::Sign(args) => commands::sign(&args.key, &args.body),
         Command::Healthcheck => commands::healthcheck(),

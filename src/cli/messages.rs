@@ -196,7 +196,7 @@ fn sentence(change: &Change) -> String {
     said
 }
 
-fn refuse(e: OperatorError) -> u8 {
+pub(super) fn refuse(e: OperatorError) -> u8 {
     let code = exit_code(&e);
     complain(&e.to_string(), code)
 }
@@ -208,7 +208,7 @@ fn exit_code(e: &OperatorError) -> u8 {
     }
 }
 
-fn print_json<T: Serialize>(value: &T) -> u8 {
+pub(super) fn print_json<T: Serialize>(value: &T) -> u8 {
     match serde_json::to_string_pretty(value) {
         Ok(text) => print(&format!("{text}\n")),
         Err(e) => complain(&format!("this can't be written as JSON: {e}"), REFUSED),
@@ -216,7 +216,7 @@ fn print_json<T: Serialize>(value: &T) -> u8 {
 }
 
 /// A reader that went away (`| head`) is no failure.
-fn print(text: &str) -> u8 {
+pub(super) fn print(text: &str) -> u8 {
     match std::io::stdout().lock().write_all(text.as_bytes()) {
         Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => complain(&format!("standard output: {e}"), REFUSED),
         Ok(()) | Err(_) => 0,

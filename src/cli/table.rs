@@ -7,28 +7,58 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::domain::id::DocId;
 use crate::domain::time::UnixMillis;
-use crate::operator::{Content, List, MessageView, ReplyView, Row, Shown, Stripped, UnreadableView, rfc3339};
+use crate::operator::{
+    Content, InstallRow, Installs, List, MessageView, ReplyView, Row, Shown, Stripped, UnreadableView, rfc3339,
+};
 
 const HEAD: [&str; 7] = ["ID", "STATE", "CODE", "LOCATION", "PHONE", "AGE", "SENT"];
+const INSTALL_HEAD: [&str; 5] = ["ID", "STATE", "COMPANY", "TOKEN ENDS", "CONNECTED"];
 
 /// The rows in columns, and how to go on.
 pub(super) fn list(list: &List, now: UnixMillis) -> String {
-    let rows: Vec<[String; 7]> = list.messages.iter().map(|row| cells(row, now)).collect();
-    let mut widths = HEAD.map(str::len);
+    let rows = list.messages.iter().map(|row| cells(row, now)).collect();
+    columns(HEAD, rows, list.next.as_deref())
+}
+
+/// The installations in columns, and how to go on.
+pub(super) fn installs(installs: &Installs, now: UnixMillis) -> String {
+    let rows = installs.installations.iter().map(|row| install(row, now)).collect();
+    columns(INSTALL_HEAD, rows, installs.next.as_ref().map(DocId::as_str))
+}
+
+fn columns<const N: usize>(head: [&str; N], rows: Vec<[String; N]>, next: Option<&str>) -> String {
+    let mut widths = head.map(str::len);
     for (at, width) in widths.iter_mut().enumerate() {
         *width = rows.iter().map(|row| row[at].chars().count()).max().unwrap_or(0).max(*width);
     }
     let mut text = String::new();
-    for row in std::iter::once(HEAD.map(str::to_owned)).chain(rows) {
+    for row in std::iter::once(head.map(str::to_owned)).chain(rows) {
         let line: Vec<String> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
         text.push_str(line.join("  ").trim_end());
         text.push('\n');
     }
-    if let Some(next) = &list.next {
+    if let Some(next) = next {
         let _ = writeln!(text, "\nMore: --after '{}'", plain(next));
     }
     text
+}
+
+fn install(row: &InstallRow, now: UnixMillis) -> [String; 5] {
+    let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
+    let state = row.state.as_str();
+    let expires = row.token_expires_at.map(|at| match at.since(now) {
+        left if left.is_zero() => "expired".to_owned(),
+        left => format!("in {}", age(left)),
+    });
+    [
+        plain(row.id.as_str()),
+        if row.uninstall_in_doubt { format!("{state} (uninstall in doubt)") } else { state.to_owned() },
+        or_dash(row.company.as_ref().map(ToString::to_string)),
+        or_dash(expires),
+        or_dash(row.progress.map(|p| format!("{}/{}", p.connected, p.known))),
+    ]
 }
 
 fn cells(row: &Row, now: UnixMillis) -> [String; 7] {
@@ -197,7 +227,6 @@ fn plain(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::id::DocId;
     use crate::operator::Kind;
 
     fn row() -> Row {

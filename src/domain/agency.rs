@@ -101,6 +101,38 @@ pub struct Doubt {
     pub sent_at: Option<UnixMillis>,
 }
 
+/// How far connecting an agency's sub-accounts is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct Progress {
+    /// Sub-accounts with a token.
+    pub connected: usize,
+    /// Those, and the ones that are to have one.
+    pub known: usize,
+    /// The agency's list was read to its end.
+    pub listed: bool,
+}
+
+impl Progress {
+    /// Counted over all installations of the agency, its own among them.
+    #[must_use]
+    pub fn of<'a>(installations: impl Iterator<Item = &'a Installation>) -> Self {
+        let mut progress = Self::default();
+        for installation in installations {
+            match installation.kind {
+                GrantKind::Company => {
+                    progress.listed = installation.listing.as_ref().is_some_and(|l| l.completed_at.is_some());
+                }
+                GrantKind::Location if installation.installed() => {
+                    progress.connected += 1;
+                    progress.known += 1;
+                }
+                GrantKind::Location => progress.known += usize::from(installation.mint.is_some()),
+            }
+        }
+        progress
+    }
+}
+
 /// Why a token could not be minted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MintFailure {

@@ -11,8 +11,9 @@ use serde::Deserialize;
 
 use super::Shared;
 use super::page::{again, next_steps, page};
+use crate::domain::agency::Progress;
 use crate::domain::id::{CompanyId, LocationId};
-use crate::oauth::{Connected, InstallError, Progress, STATE_COOKIE, StateCheck, check_state};
+use crate::oauth::{Connected, InstallError, STATE_COOKIE, StateCheck, check_state};
 
 pub(super) async fn home() -> Response {
     page(
@@ -93,7 +94,7 @@ pub(super) async fn callback(
             Ok(progress) => agency_connected(&company, progress),
             Err(e) => {
                 tracing::warn!(error = %e, "the progress of an agency can't be read");
-                agency_connected(&company, Progress { connected: 0, known: 0, listed: false })
+                agency_connected(&company, Progress::default())
             }
         },
         Err(e) => failure(&e),

@@ -14,6 +14,7 @@ use super::call::Tokens;
 use crate::client::ghl::{GhlError, TokenReply, UserType};
 use crate::clock::Clock;
 use crate::digest;
+use crate::domain::agency::Progress;
 use crate::domain::id::{CompanyId, DocId, LocationId};
 use crate::domain::installation::{GrantKind, Installation};
 use crate::domain::retry;
@@ -42,17 +43,6 @@ pub enum Connected {
     Location(LocationId),
     /// An agency: its sub-accounts follow.
     Company(CompanyId),
-}
-
-/// How far connecting an agency's sub-accounts is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Progress {
-    /// Sub-accounts with a token.
-    pub connected: usize,
-    /// All that are known by now.
-    pub known: usize,
-    /// The agency's list was read to its end.
-    pub listed: bool,
 }
 
 /// Why connecting failed, as far as the page differs.
@@ -138,21 +128,8 @@ impl Installer {
     /// [`StoreError`]
     pub async fn progress(&self, company: &CompanyId) -> Result<Progress, StoreError> {
         let of_company = Query::Lane { lane: company.to_string(), limit: MOST };
-        let mut progress = Progress { connected: 0, known: 0, listed: false };
-        for installation in self.tokens.0.parts.store.find::<Installation>(of_company).await?.iter().map(|s| &s.record)
-        {
-            match installation.kind {
-                GrantKind::Company => {
-                    progress.listed = installation.listing.as_ref().is_some_and(|l| l.completed_at.is_some());
-                }
-                GrantKind::Location if installation.installed() => {
-                    progress.connected += 1;
-                    progress.known += 1;
-                }
-                GrantKind::Location => progress.known += usize::from(installation.mint.is_some()),
-            }
-        }
-        Ok(progress)
+        let all = self.tokens.0.parts.store.find::<Installation>(of_company).await?;
+        Ok(Progress::of(all.iter().map(|stored| &stored.record)))
     }
 
     async fn exchange(&self, code: &str) -> Result<Connected, InstallError> {

@@ -12,7 +12,7 @@ mod state;
 
 pub use agency::{Agency, AgencySettings};
 pub use call::{CallError, Tokens, TokensParts};
-pub use install::{Connected, InstallError, Installer, InstallerSettings, Progress};
+pub use install::{Connected, InstallError, Installer, InstallerSettings};
 pub use state::{STATE_COOKIE, StateCheck, check_state};
 
 /// Names of the sealed fields: part of what a seal is bound to.

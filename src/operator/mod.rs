@@ -1,4 +1,4 @@
-//! What operators do to messages, whatever they do it with: list, show, retry, drop. Command line, admin API and console
+//! What operators do, whatever they do it with: list, show, retry and drop messages; list installations. Command line, admin API and console
 //! print and parse; this decides.
 //!
 //! Invariant: text and full numbers are in no answer unless they were asked for ([`Reveal::Content`]). A change is the pure
@@ -7,10 +7,12 @@
 //! Must not import queue, delivery, http or config.
 
 mod change;
+mod install;
 mod list;
 mod show;
 
 pub use change::{Change, Done, drop, retry};
+pub use install::{InstallRow, InstallState, Installs, InstallsRequest, installs};
 pub use list::{List, ListRequest, Row, list, state_words};
 pub use show::{
     AttemptView, Content, MessageView, PartView, ReplyView, ReportView, Reveal, Shown, Stripped, UnreadableView, show,

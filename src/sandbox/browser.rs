@@ -8,11 +8,11 @@ use reqwest::header::{COOKIE, HeaderMap, HeaderName, LOCATION, SET_COOKIE};
 
 use super::stage::Stage;
 
-/// Opens `/install`, lets GHL's page choose, and comes back; fails unless the last page says that it is connected.
+/// Opens `/install`, lets GHL's page choose, and comes back; fails unless the last page has this title.
 ///
 /// # Errors
 /// The step that was not as it should be.
-pub(super) async fn install(stage: &Stage) -> anyhow::Result<()> {
+pub(super) async fn install(stage: &Stage, title: &str) -> anyhow::Result<()> {
     let (http, bridge) = (&stage.bridge.http, &stage.bridge.url);
     let begun = http.get(format!("{bridge}/install")).send().await?;
     ensure!(begun.status() == 302, "/install answered {}", begun.status());
@@ -29,7 +29,7 @@ pub(super) async fn install(stage: &Stage) -> anyhow::Result<()> {
     let page = http.get(back).header(COOKIE, cookie).send().await?;
     let status = page.status();
     let page = page.text().await?;
-    ensure!(status == 200 && page.contains("<h1>Connected</h1>"), "the callback answered {status}");
+    ensure!(status == 200 && page.contains(&format!("<h1>{title}</h1>")), "the callback answered {status}");
     Ok(())
 }
 

@@ -96,7 +96,7 @@ async fn play(live: &mut Live<'_>, messages: u32, rate: f64) -> anyhow::Result<V
 async fn install(stage: &Stage, locations: u32) -> anyhow::Result<()> {
     for n in 0..locations {
         stage.ghl.next_install(Install::location(&location(n), DEFAULT_COMPANY));
-        browser::install(stage).await?;
+        browser::install(stage, "Connected").await?;
     }
     Ok(())
 }

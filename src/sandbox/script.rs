@@ -12,6 +12,14 @@ pub(super) const FORGED: (&str, &str) = ("100", "900");
 /// What a person answers.
 pub(super) const REPLY: &str = "Yes please!";
 
+/// The agency that connects, and how many sub-accounts it has.
+pub(super) const AGENCY: (&str, usize) = ("COMsandbox0000000001", 25);
+
+/// The ids of the agency's sub-accounts.
+pub(super) fn sub_accounts() -> Vec<String> {
+    (1..=AGENCY.1).map(|n| format!("LOCsandbox{n:010}")).collect()
+}
+
 /// A kind of message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {

@@ -27,7 +27,7 @@ pub(super) async fn stay(live: &mut Live<'_>) -> anyhow::Result<()> {
     let stage = live.stage;
     if stage.setting == Setting::Wide {
         stage.ghl.next_install(Install::default());
-        super::browser::install(stage).await?;
+        super::browser::install(stage, "Connected").await?;
         live.watch.skip(&stage.cast, &stage.ghl);
     }
     let commands = commands(&prepare(live)?);

@@ -1,4 +1,4 @@
-//! The story: install, twelve messages, a repeat, a forgery, a reply, and what became of them.
+//! The story: install, an agency's install, twelve messages, a repeat, a forgery, a reply, and what became of them.
 //!
 //! Owns the order of events and the sentences about what the vendors send. Invariant: whatever goes wrong on the way, the
 //! table at the end is shown, so that it says where.
@@ -13,7 +13,7 @@ use super::stage::Stage;
 use super::table;
 use super::tally::{self, Sent};
 use crate::fake::cast::PersonReply;
-use crate::fake::ghl::{DEFAULT_LOCATION, OutboundSms};
+use crate::fake::ghl::{DEFAULT_LOCATION, Install, OutboundSms};
 use crate::signature::Scheme;
 
 /// GHL takes a status 5 s after its webhook, sometimes later (ghl contract §4). For messages signed with P-256 it is this
@@ -56,9 +56,10 @@ struct Story<'a, 'b> {
 
 impl Story<'_, '_> {
     async fn play(&mut self) -> anyhow::Result<()> {
-        browser::install(self.live.stage).await?;
+        browser::install(self.live.stage, "Connected").await?;
         self.live.look();
         self.live.say("Somebody opened /install, chose a sub-account on GHL's page and came back: connected.");
+        self.agency().await?;
         for line in script::lines() {
             self.message(line).await;
         }
@@ -67,6 +68,21 @@ impl Story<'_, '_> {
         self.sms_taken().await?;
         self.reply().await?;
         self.statuses_told().await
+    }
+
+    /// One install, and the bridge fetches the token of every sub-account by itself.
+    async fn agency(&mut self) -> anyhow::Result<()> {
+        let (company, wanted) = script::AGENCY;
+        let ids = script::sub_accounts();
+        let approved: Vec<&str> = ids.iter().map(String::as_str).collect();
+        self.live.stage.ghl.next_install(Install::company(company, &approved));
+        browser::install(self.live.stage, "Agency connected").await?;
+        self.live.look();
+        self.live.say(&format!("An agency installed it for its {wanted} sub-accounts at once: connected."));
+        let progress =
+            |stage: &Stage| format!("{} of {wanted} sub-accounts have a token.", tally::minted(&stage.ghl.calls()));
+        let done = |stage: &Stage| tally::minted(&stage.ghl.calls()) >= wanted;
+        self.live.wait("GHL to give a token for every sub-account", progress, done).await
     }
 
     async fn message(&mut self, line: Line) {

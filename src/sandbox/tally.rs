@@ -6,6 +6,7 @@ use super::answer::{Answers, Due};
 use super::script::{self, Kind, Line};
 use super::stage::{SENDER_ID, Stage};
 use super::table::Row;
+use crate::domain::installation::Installation;
 use crate::domain::message::Message;
 use crate::fake::cast::CastCall;
 use crate::fake::ghl::{ContactSeen, Direction, FakeGhl, GhlCall, InboundSeen, StatusSeen, Webhook};
@@ -54,6 +55,7 @@ fn ghl_rows(ghl: &FakeGhl, plan: &Planned, sent: &[Sent], answers: &Answers) -> 
         .first()
         .map_or(0, |first| inbound.iter().filter(|reply| is_in_place(reply, &first.line.phone, &contacts)).count());
     vec![
+        row("sub-accounts of an agency given a token", script::AGENCY.1, minted(&calls)),
         row("messages sent and answered accepted", plan.messages, answers.right(Due::Accepted)),
         row("sent again and answered duplicate", 1, answers.right(Due::Duplicate)),
         row("forged and refused (401)", 1, answers.right(Due::Refused)),
@@ -75,6 +77,8 @@ async fn bridge_rows(stage: &Stage, plan: &Planned, answers: &Answers) -> anyhow
     let counts = stage.bridge.metrics().await?;
     let (messages, unreadable) = (stage.bridge.count::<Message>().await?, stage.bridge.count::<Unreadable>().await?);
     Ok(vec![
+        // The agency itself, and the sub-account that connected on its own.
+        row("installations in its store", script::AGENCY.1 + 2, stage.bridge.count::<Installation>().await?),
         row("messages in its store", plan.messages, messages),
         row("webhooks it could not read", 0, unreadable),
         row("duplicates", 1, counts.of("webhooks", "duplicate")),
@@ -103,6 +107,11 @@ fn cast_rows(stage: &Stage, plan: &Planned, sent: &[Sent], answers: &Answers) ->
         row("replies passed on and answered accepted", 1, answers.right(Due::ReplyAccepted)),
         row("passed on again and answered duplicate", 1, answers.right(Due::ReplyRepeated)),
     ]
+}
+
+/// How many tokens of sub-accounts GHL gave.
+pub(super) fn minted(calls: &[GhlCall]) -> usize {
+    calls.iter().filter(|call| call.path == "/oauth/locationToken" && call.status == Some(201)).count()
 }
 
 /// Told once, and as it is.

@@ -1,7 +1,7 @@
 //! What the fakes saw, as sentences: each look tells what is new since the last.
 //!
 //! Invariant: nothing is told twice and no call is left out, except those that belong together (the parts of a known
-//! message, reports that came too early), which become one sentence. Numbers are masked and texts left out: with `--stay`
+//! message, an agency's tokens, reports that came too early), which become one sentence. Numbers are masked and texts left out: with `--stay`
 //! a person may type their own.
 
 use std::collections::HashMap;
@@ -46,14 +46,16 @@ impl Watch {
     pub(super) fn look(&mut self, cast: &FakeCast, ghl: &FakeGhl) -> Vec<String> {
         let (sends, calls, replies) = (cast.calls(), ghl.calls(), ghl.inbound());
         let mut said: Vec<String> = sends.iter().skip(self.sends).filter_map(|call| self.sent(call)).collect();
-        let mut early = 0;
+        let (mut early, mut minted) = (0, 0);
         for call in calls.iter().skip(self.calls) {
             match self.called(call, |id| ghl.statuses(id).pop()) {
                 Told::Sentence(sentence) => said.push(sentence),
                 Told::TooEarly => early += 1,
+                Told::Minted => minted += 1,
                 Told::Nothing => {}
             }
         }
+        said.extend(tokens(minted));
         said.extend(too_early(early));
         said.extend(replies.iter().skip(self.replies).map(replied));
         let (of_cast, of_ghl) = (cast.unexpected(), ghl.unexpected());
@@ -109,6 +111,10 @@ impl Watch {
             // What became of these is told by the reply itself, and by the pages the person sees.
             ("POST", "/conversations/messages/inbound", true) | ("GET", "/oauth/chooselocation", _) => Told::Nothing,
             ("POST", "/oauth/token", true) => Told::Sentence("GHL gave the bridge tokens.".to_owned()),
+            ("POST", "/oauth/locationToken", true) => Told::Minted,
+            ("GET", "/oauth/installedLocations", true) => {
+                Told::Sentence("GHL listed an agency's sub-accounts.".to_owned())
+            }
             ("POST", "/contacts/upsert", true) => {
                 Told::Sentence("GHL found or made the contact of a reply.".to_owned())
             }
@@ -137,6 +143,8 @@ impl Watch {
 enum Told {
     Sentence(String),
     TooEarly,
+    /// A sub-account's token: many come at once.
+    Minted,
     Nothing,
 }
 
@@ -158,6 +166,14 @@ fn shown(name: &str, told: Option<&StatusSeen>) -> String {
     match told.and_then(|told| told.error.as_ref()) {
         Some(error) => format!("GHL shows {name} as {status}: \"{}\".", error.message),
         None => format!("GHL shows {name} as {status}."),
+    }
+}
+
+fn tokens(minted: usize) -> Option<String> {
+    match minted {
+        0 => None,
+        1 => Some("GHL gave the bridge the token of a sub-account.".to_owned()),
+        minted => Some(format!("GHL gave the bridge the tokens of {minted} sub-accounts.")),
     }
 }
 
@@ -225,7 +241,7 @@ mod tests {
     fn sentence(told: Told) -> Option<String> {
         match told {
             Told::Sentence(sentence) => Some(sentence),
-            Told::TooEarly | Told::Nothing => None,
+            Told::TooEarly | Told::Minted | Told::Nothing => None,
         }
     }
 

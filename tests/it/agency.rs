@@ -7,10 +7,12 @@ mod mint;
 
 use std::time::Duration;
 
+use cast_ghl_provider::domain::agency::Progress;
 use cast_ghl_provider::domain::id::{CompanyId, DocId};
 use cast_ghl_provider::domain::installation::{GrantKind, Health, Installation};
 use cast_ghl_provider::domain::time::UnixMillis;
-use cast_ghl_provider::fake::ghl::{GhlFault, Install, OutboundSms};
+use cast_ghl_provider::fake::ghl::{GhlFault, GrantHealth, Install, OutboundSms};
+use cast_ghl_provider::operator::{InstallState, InstallsRequest, installs};
 use cast_ghl_provider::store::Query;
 
 use crate::support::world::{COMPANY, LOCATION, PHONE, Place, World, word};
@@ -31,6 +33,7 @@ pub fn cases() -> Cases<Place> {
         a_list_that_cannot_be_read_is_asked_for_again_and_begins_where_it_stopped,
         a_429_of_the_company_rests_all_of_its_work_and_no_other_companys,
         a_page_longer_than_64_kilobytes_is_read,
+        operators_see_who_is_connected_who_waits_and_what_a_grant_needs,
     ];
     all.extend(mint::cases());
     all.extend(lifecycle::cases());
@@ -241,6 +244,38 @@ async fn a_page_longer_than_64_kilobytes_is_read(place: Place) {
     assert!(w.installation(LOCATION).await.is_some_and(|i| i.installed()));
     let known = w.app.store().find::<Installation>(Query::Page { after: None, limit: 200 }).await.unwrap();
     assert_eq!(known.len(), 2, "isInstalled=false is no sub-account of ours");
+    w.end();
+}
+
+async fn operators_see_who_is_connected_who_waits_and_what_a_grant_needs(place: Place) {
+    let w = World::start(place, &[]).await;
+    let ids = locations(6);
+    w.install_agency(COMPANY, &borrowed(&ids[..4])).await;
+    w.ghl.set_grant_health(&ids[3], GrantHealth::Invalid);
+    w.work_for(Duration::from_secs(600)).await;
+    for (id, health) in [(&ids[1], GrantHealth::NotActive), (&ids[2], GrantHealth::InvalidOauth)] {
+        w.ghl.set_grant_health(id, health);
+        w.ghl.expire_access_tokens(id);
+        w.ghl.send_sms(&OutboundSms::new(id, PHONE, "hello"), &w.key).await;
+    }
+    w.send_all().await;
+    w.report_all().await;
+    w.ghl.tell(&w.ghl.lifecycle_hook("INSTALL", Some(&ids[4]), Some(OTHER_COMPANY)), &w.key).await;
+    w.ghl.tell(&w.ghl.lifecycle_hook("UNINSTALL", Some(&ids[5]), Some(COMPANY)), &w.key).await;
+    w.work_all().await;
+    let all = InstallsRequest { limit: 50, ..InstallsRequest::default() };
+    let list = installs(w.app.store(), &all).await.unwrap();
+    let states: Vec<InstallState> = list.installations.iter().map(|row| row.state).collect();
+    use InstallState::{Active, NotConnected, Reauthorize, Suspended, Uninstalled, WaitingForToken};
+    assert_eq!(states, [Active, Active, Suspended, Reauthorize, NotConnected, WaitingForToken, Uninstalled]);
+    assert_eq!(list.installations[0].progress, Some(Progress { connected: 3, known: 3, listed: true }));
+    assert_eq!(list.next, None);
+    let two = InstallsRequest { limit: 2, ..all };
+    let page = installs(w.app.store(), &two).await.unwrap();
+    assert_eq!((page.installations.len(), page.next.as_ref()), (2, Some(&list.installations[1].id)));
+    let rest = InstallsRequest { after: page.next.map(|id| id.0), limit: 50, company: CompanyId::parse(COMPANY).ok() };
+    let rest = installs(w.app.store(), &rest).await.unwrap();
+    assert!(rest.installations.iter().eq(list.installations[2..].iter().filter(|row| row.state != WaitingForToken)));
     w.end();
 }
 

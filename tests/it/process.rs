@@ -7,6 +7,7 @@ pub mod child;
 mod configuration;
 mod drain;
 mod durability;
+mod installs;
 mod life;
 mod messages;
 mod sandbox;
@@ -45,7 +46,7 @@ pub fn trials(dir: impl Fn() -> PathBuf, uri: &Result<String, String>) -> Vec<Tr
         });
     }
     let openssl_missing = signature::openssl_missing();
-    let everywhere = [life::cases(), drain::cases(), messages::cases(), signature::cases()];
+    let everywhere = [life::cases(), drain::cases(), installs::cases(), messages::cases(), signature::cases()];
     let everywhere = everywhere.into_iter().flatten().map(|case| (case, None));
     let with_openssl = signature::openssl_cases().into_iter().map(|case| (case, openssl_missing.clone()));
     for ((name, case), missing) in everywhere.chain(with_openssl) {
