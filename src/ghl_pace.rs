@@ -41,8 +41,12 @@ impl GhlPace {
     /// A place for `who` of `location`; asked again when it comes, it is kept.
     pub fn ask(&mut self, location: &str, who: &str, now: UnixMillis) -> Turn {
         self.forget(now);
-        if let Some(until) = self.resting.get(location).filter(|until| **until > now) {
-            return Turn::At(*until);
+        if let Some(until) = self.resting.get(location).copied().filter(|until| *until > now) {
+            // Places that pass during a rest are nobody's: all of them would be taken at once at its end.
+            if self.promised.get(who).is_some_and(|place| *place <= until) {
+                self.promised.remove(who);
+            }
+            return Turn::At(until);
         }
         match self.promised.get(who) {
             Some(place) if *place > now => return Turn::At(*place),
@@ -167,6 +171,34 @@ mod tests {
         let Turn::At(place) = pace.ask("L", "mine", NOW) else { panic!("the burst is spent") };
         assert_eq!(pace.ask("L", "mine", NOW), Turn::At(place));
         assert_eq!(pace.ask("L", "mine", place), Turn::Now);
+    }
+
+    #[test]
+    fn what_waited_out_a_rest_takes_new_places_and_does_not_go_all_at_once() {
+        let mut pace = GhlPace::default();
+        let until = NOW.after(Duration::from_secs(30));
+        let mut due: HashMap<usize, i64> = (0..300).map(|who| (who, NOW.0)).collect();
+        let mut went = Vec::new();
+        for at in (NOW.0..NOW.0 + 120_000).step_by(25) {
+            if at == NOW.0 + 1000 {
+                pace.rest("L", until);
+            }
+            let asking: Vec<usize> = due.iter().filter(|(_, due)| **due <= at).map(|(who, _)| *who).collect();
+            for who in asking {
+                match pace.ask("L", &who.to_string(), UnixMillis(at)) {
+                    Turn::Now => {
+                        due.remove(&who);
+                        went.push(at);
+                    }
+                    Turn::At(place) => _ = due.insert(who, place.0),
+                }
+            }
+        }
+        assert_eq!(went.len(), 300);
+        for (i, from) in went.iter().enumerate() {
+            let within = went[i..].iter().take_while(|at| **at - from < 10_000).count();
+            assert!(within <= 96, "{within} in 10 s");
+        }
     }
 
     #[test]
