@@ -1,5 +1,6 @@
 //! From configuration to parts: every `new` of the product.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{App, AppError, token_key};
@@ -36,7 +37,7 @@ impl App {
     pub async fn build(config: &ServeConfig, clock: Clock) -> Result<Self, AppError> {
         let keys = verify_keys(config)?;
         let (store, lock, kind) = open_store(config).await?;
-        let ring = key_ring(&config.seal, &config.store)?;
+        let ring = Arc::new(key_ring(&config.seal, &config.store)?);
         let http = http_client(&ClientSettings::default()).map_err(|e| AppError::Broken(e.to_string()))?;
         let (bells, condition, metrics, stop) =
             (Bells::default(), Condition::default(), Metrics::default(), Stop::default());
@@ -49,6 +50,7 @@ impl App {
             ring,
             ghl,
             app,
+            install_url: config.http.public_url("/install"),
             clock: clock.clone(),
             leadership: leadership.clone(),
             bells: bells.clone(),

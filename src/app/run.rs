@@ -21,8 +21,6 @@ const CALLS_IN_FLIGHT: Duration = Duration::from_secs(35);
 const REACH: Duration = Duration::from_secs(5);
 /// After everything was told to end, the loops get this long: a refresh under way takes 6 s at most.
 const LOOPS_END: Duration = Duration::from_secs(8);
-/// Tokens that fall due are looked for this often.
-const REFRESH_LOOK: Duration = Duration::from_secs(1);
 
 /// The ports, bound.
 #[derive(Debug)]
@@ -126,17 +124,10 @@ impl App {
             census.run(&stop).await;
             "census"
         });
-        let (tokens, clock, stop) = (self.tokens.clone(), self.clock.clone(), self.stop.clone());
+        let (tokens, stop) = (self.tokens.clone(), self.stop.clone());
         loops.spawn(async move {
-            loop {
-                if let Err(e) = tokens.refresh_due().await {
-                    tracing::warn!(error = %e, "due tokens can't be read now");
-                }
-                tokio::select! {
-                    () = clock.sleep(REFRESH_LOOK) => {}
-                    () = stop.soft() => return "refresh",
-                }
-            }
+            tokens.run(&stop).await;
+            "refresh"
         });
         loops
     }

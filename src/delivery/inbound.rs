@@ -346,6 +346,7 @@ impl InboundWorker {
             CallError::NotInstalled
             | CallError::WaitingForLeader
             | CallError::MintWaits
+            | CallError::RefreshWaits
             | CallError::Grant(_)
             | CallError::Sealed(_)
             | CallError::Refresh(_) => ReplyStep::Later { wait: Some(NO_TOKEN_WAIT), why: "no usable token" },

@@ -238,6 +238,7 @@ impl Reporter {
                 CallError::NotInstalled
                 | CallError::WaitingForLeader
                 | CallError::MintWaits
+                | CallError::RefreshWaits
                 | CallError::Sealed(_)
                 | CallError::Grant(Health::Active | Health::Suspended | Health::Reauthorize),
             ) => return ReportReply::NoToken,

@@ -15,6 +15,7 @@ pub mod lifecycle;
 pub mod message;
 pub mod outcome;
 pub mod phone;
+pub mod refresh;
 pub mod report;
 pub mod resend;
 pub mod retry;

@@ -11,9 +11,6 @@ pub const CAST_HINT_CAP: Duration = Duration::from_secs(60);
 pub const GHL_HINT_CAP: Duration = Duration::from_secs(600);
 /// After so many 429 in a row a call to GHL rests in its document.
 const GHL_REST_AFTER: u32 = 2;
-/// GHL answers a spent refresh token with the same new pair for 30 s: without an answer it is sent again then.
-const TOKEN_SLOTS: [Duration; 4] =
-    [Duration::from_secs(1), Duration::from_secs(7), Duration::from_secs(14), Duration::from_secs(21)];
 
 /// How one kind of failure is waited out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -130,15 +127,7 @@ pub fn ghl_limited(hint: Option<Duration>, interval: Option<Duration>, tries: u3
     }
 }
 
-/// A refresh that got no answer, sent so often since the first time, `spent` ago: the next slot of GHL's window that is still
-/// to come, and after it the usual wait.
-#[must_use]
-pub fn token_unanswered(sent: usize, spent: Duration) -> Duration {
-    let slots = TOKEN_SLOTS.into_iter().skip(sent.saturating_sub(1));
-    slots.map(|slot| slot.saturating_sub(spent)).find(|wait| !wait.is_zero()).unwrap_or_else(token_trouble)
-}
-
-/// A refresh that failed on GHL's side: a minute.
+/// A refresh that was refused, and not for its token: a minute. What follows one without an answer is `refresh`'s.
 #[must_use]
 pub fn token_trouble() -> Duration {
     TOKEN_TROUBLE.delay(0, None, 0.0)
@@ -220,16 +209,6 @@ mod tests {
                 }
                 None => prop_assert_eq!(delay, policy.delay(attempt, None, random)),
             }
-        }
-
-        #[test]
-        fn a_refresh_without_an_answer_is_sent_again_at_a_slot_or_after_a_minute(
-            sent in 1usize..9, spent in 0u64..60_000
-        ) {
-            let spent = Duration::from_millis(spent);
-            let wait = token_unanswered(sent, spent);
-            prop_assert!(!wait.is_zero());
-            prop_assert!(TOKEN_SLOTS.contains(&(spent + wait)) || wait == token_trouble());
         }
     }
 

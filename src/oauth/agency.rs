@@ -223,7 +223,7 @@ impl Agency {
         let now = self.clock().now();
         let renewed = match &seen.grant {
             Some(grant) => match self.tokens.open(id, grant) {
-                Ok(lent) => self.tokens.refresh(id, &lent.hash).await.map(drop),
+                Ok(lent) => self.tokens.refresh(id, Need::Call(&lent.hash)).await.map(drop),
                 Err(e) => Err(e),
             },
             // Nothing to renew: minting decides, and without it there is nothing to lose.
@@ -238,7 +238,13 @@ impl Agency {
             Err(CallError::Grant(Health::Active | Health::Suspended) | CallError::Sealed(_)) => {
                 (false, later(retry::token_suspended(), doubt.tries))
             }
-            Err(CallError::WaitingForLeader | CallError::MintWaits | CallError::Refresh(_) | CallError::Ghl(_)) => {
+            Err(
+                CallError::WaitingForLeader
+                | CallError::MintWaits
+                | CallError::RefreshWaits
+                | CallError::Refresh(_)
+                | CallError::Ghl(_),
+            ) => {
                 (false, later(retry::report(doubt.tries, crate::random::unit()), doubt.tries.saturating_add(1)))
             }
         };

@@ -4,9 +4,13 @@
 
 use std::collections::HashMap;
 use std::future::Future;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Semaphore;
 
 use super::field;
+use super::refresh::Need;
+use super::spending::Book;
 use crate::client::ghl::{GhlClient, GhlError, TokenApp, TokenReply};
 use crate::clock::Clock;
 use crate::digest;
@@ -27,7 +31,9 @@ const USUAL_LIFE: std::time::Duration = std::time::Duration::from_secs(86_399);
 /// After a fresh token was refused, the next refresh for a 401 waits this long.
 const COOL_DOWN: std::time::Duration = std::time::Duration::from_secs(300);
 /// Installations read at once.
-const PAGE: usize = 256;
+pub(super) const PAGE: usize = 256;
+/// Refreshes in flight at once.
+pub(super) const AT_ONCE: usize = 16;
 
 /// Why a call could not be made with a good token.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +50,9 @@ pub enum CallError {
     /// The grant does not work now, or not any more.
     #[error("the grant is {0:?}")]
     Grant(Health),
+    /// The token has expired, and its refresh is put off or waits for the moment it may be asked for again.
+    #[error("the token has expired: its refresh waits")]
+    RefreshWaits,
     /// No key opens the stored token.
     #[error("the stored token can't be read")]
     Sealed(#[from] SealError),
@@ -61,9 +70,11 @@ pub enum CallError {
 #[derive(Debug)]
 pub struct TokensParts {
     pub store: Store,
-    pub ring: KeyRing,
+    pub ring: Arc<KeyRing>,
     pub ghl: GhlClient,
     pub app: TokenApp,
+    /// Where a person connects again when a grant is dead.
+    pub install_url: String,
     pub clock: Clock,
     pub leadership: Leadership,
     pub bells: Bells,
@@ -82,8 +93,10 @@ pub(super) struct Inner {
     flights: Mutex<HashMap<DocId, Arc<tokio::sync::Mutex<()>>>>,
     /// Grants whose fresh token was refused, and until when another refresh would be no use.
     pub(super) cooling: Mutex<HashMap<DocId, Mono>>,
-    /// When a refresh token was first sent without an answer, and how often it was sent since.
-    pub(super) unanswered: Mutex<HashMap<DocId, (Mono, usize)>>,
+    /// Refresh tokens being spent.
+    book: Mutex<Book>,
+    /// Places for refreshes in flight.
+    pub(super) places: Semaphore,
 }
 
 /// A token as lent, with what tells it from its successor.
@@ -100,7 +113,8 @@ impl Tokens {
             parts,
             flights: Mutex::default(),
             cooling: Mutex::default(),
-            unanswered: Mutex::default(),
+            book: Mutex::default(),
+            places: Semaphore::new(AT_ONCE),
         }))
     }
 
@@ -130,7 +144,7 @@ impl Tokens {
         match call(lent.token.clone()).await {
             // "Not yet" comes as a 401, too: no token would mend that.
             Err(GhlError::Api(refusal)) if refusal.status == 401 && !refusal.is_not_yet() && !self.cooling(id) => {
-                let fresh = self.refresh(id, &lent.hash).await?;
+                let fresh = self.refresh(id, Need::Call(&lent.hash)).await?;
                 let again = call(fresh.token).await;
                 if matches!(&again, Err(GhlError::Api(refusal)) if refusal.status == 401 && !refusal.is_not_yet()) {
                     self.cool(id.clone());
@@ -154,7 +168,7 @@ impl Tokens {
         if grant.expires_at > self.0.parts.clock.now() {
             return Ok(lent);
         }
-        self.refresh(id, &lent.hash).await
+        self.refresh(id, Need::Call(&lent.hash)).await
     }
 
     pub(super) fn open(&self, id: &DocId, grant: &Grant) -> Result<Lent, CallError> {
@@ -182,7 +196,11 @@ impl Tokens {
         Arc::clone(flights.entry(id.clone()).or_default())
     }
 
-    /// The stored form of a token reply. `previous` lends its refresh token when the reply has none.
+    pub(super) fn book(&self) -> MutexGuard<'_, Book> {
+        self.0.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The stored form of a token reply.
     pub(super) fn sealed(&self, id: &DocId, reply: &TokenReply, now: UnixMillis) -> Grant {
         let ring = &self.0.parts.ring;
         let refresh = reply.refresh_token.as_ref();

@@ -126,7 +126,7 @@ impl Tokens {
             CallError::Grant(Health::Active | Health::Suspended) | CallError::Sealed(_) => {
                 MintFailure::NotBefore(now.after(retry::token_suspended()))
             }
-            CallError::WaitingForLeader | CallError::Refresh(_) | CallError::MintWaits => {
+            CallError::WaitingForLeader | CallError::Refresh(_) | CallError::MintWaits | CallError::RefreshWaits => {
                 MintFailure::NotBefore(now.after(retry::token_trouble()))
             }
         };

@@ -8,6 +8,8 @@ mod call;
 mod install;
 mod mint;
 mod refresh;
+mod renewal;
+mod spending;
 mod state;
 
 pub use agency::{Agency, AgencySettings};
