@@ -28,7 +28,7 @@ use crate::domain::secret::Secret;
 pub const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Below the seven seconds between two sendings of the same refresh token (GHL contract §3).
-pub const REFRESH_TIMEOUT: Duration = Duration::from_secs(6);
+pub const REFRESH_TIMEOUT: Duration = crate::domain::refresh::SENDING;
 
 /// A call this client knows. Adding one means adding its row in [`Call::endpoint`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -10,6 +10,7 @@ use std::time::Duration;
 use futures_util::{StreamExt as _, stream};
 
 use super::call::{CallError, Tokens};
+use super::refresh::Need;
 use crate::client::ghl::{GhlError, InstalledPage};
 use crate::clock::Clock;
 use crate::domain::agency::{Cascade, Doubt, Listing, PAGE};

@@ -2,6 +2,7 @@
 //!
 //! A case reads pages as a browser does, and sees codes and tokens only through what the fake CRM was asked.
 
+pub mod refresh;
 mod token;
 
 use std::time::Duration;
@@ -34,6 +35,7 @@ pub fn cases() -> Cases<Place> {
         an_agency_is_stored_with_its_own_token_and_told_that_its_sub_accounts_follow,
     ];
     all.extend(token::cases());
+    all.extend(refresh::cases());
     all
 }
 

@@ -143,7 +143,11 @@ impl World {
         let now = self.mono();
         let presented = self.vault.present(token, now);
         let (grant, again) = match presented {
-            Presented::Dead => {
+            Presented::Dead(grant) => {
+                if let Some(grant) = grant {
+                    trace.owner = Some(grant.owner.id().to_owned());
+                    self.vault.refreshes.entry(grant.owner.id().to_owned()).or_default().refused += 1;
+                }
                 return Err(invalid_grant("Invalid grant: refresh token is invalid"));
             }
             Presented::Again(grant, reply) => (grant, Some(reply)),

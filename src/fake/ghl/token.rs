@@ -96,8 +96,8 @@ pub(super) struct Pair {
 
 /// What presenting a refresh token comes to.
 pub(super) enum Presented {
-    /// Unknown, too old, or spent more than 30 s ago.
-    Dead,
+    /// Unknown, or of this grant and too old or spent more than 30 s ago.
+    Dead(Option<Grant>),
     /// Spent a moment ago: this is the reply it got.
     Again(Grant, Value),
     /// Good: to be spent by [`Vault::spend`].
@@ -168,7 +168,7 @@ impl Vault {
                 Presented::Again(grant.clone(), reply.clone())
             }
             Some(Refresh { grant, spent: None, ends }) if now < *ends => Presented::Fresh(grant.clone()),
-            _ => Presented::Dead,
+            known => Presented::Dead(known.map(|refresh| refresh.grant.clone())),
         }
     }
 
