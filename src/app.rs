@@ -23,6 +23,7 @@ use crate::leader::Leadership;
 use crate::lifecycle::{Condition, Stop};
 use crate::oauth::{Agency, Tokens};
 use crate::queue::{Census, Worker};
+use crate::rekey::Rekeyer;
 use crate::retention::Purger;
 use crate::store::{Lock, Store, StoreError};
 use crate::telemetry::Metrics;
@@ -70,6 +71,7 @@ pub struct App {
     pub(crate) agency: Agency,
     pub(crate) purger: Purger,
     pub(crate) census: Census,
+    pub(crate) rekeyer: Rekeyer,
     pub(crate) leadership: Leadership,
     pub(crate) store: Store,
     pub(crate) condition: Condition,
@@ -129,6 +131,12 @@ impl App {
     #[must_use]
     pub fn census(&self) -> &Census {
         &self.census
+    }
+
+    /// What seals tokens anew, to be stepped.
+    #[must_use]
+    pub fn rekeyer(&self) -> &Rekeyer {
+        &self.rekeyer
     }
 
     /// This process's standing among replicas, to be stepped.

@@ -22,6 +22,7 @@ pub mod operator;
 pub mod pacing;
 pub mod queue;
 pub mod random;
+pub mod rekey;
 pub mod retention;
 pub mod sandbox;
 pub mod seal;

@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::domain::id::DocId;
-use crate::domain::installation::Sealed;
+use crate::domain::installation::{HoldsSealed, Sealed};
 use crate::domain::secret::Secret;
 
 /// Why a value can't be opened. The record is kept all the same.
@@ -65,6 +65,29 @@ impl KeyRing {
         !self.keys.is_empty()
     }
 
+    /// The keys' ids; the first is of the one that seals.
+    pub fn kids(&self) -> impl Iterator<Item = &str> {
+        self.keys.iter().map(|(kid, _)| kid.as_str())
+    }
+
+    /// `record` with every secret that can be opened sealed by the first key; `None` when there is nothing to change, as always
+    /// for a ring that does not encrypt.
+    #[must_use]
+    pub fn resealed<R: HoldsSealed>(&self, record: &R) -> Option<R> {
+        let (id, first) = (record.seal_id()?, self.kids().next()?);
+        let (mut next, mut changed) = (record.clone(), false);
+        for (field, sealed) in next.sealed_fields() {
+            if matches!(sealed, Sealed::Encrypted { kid, .. } if kid == first) {
+                continue;
+            }
+            if let Ok(secret) = self.open(&id, field, sealed) {
+                *sealed = self.seal(&id, field, &secret);
+                changed = true;
+            }
+        }
+        changed.then_some(next)
+    }
+
     /// Seals `value` for `field` of the record `id`.
     ///
     /// # Panics
@@ -112,6 +135,9 @@ pub fn generate(kid: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::id::LocationId;
+    use crate::domain::installation::{Grant, GrantKind, Installation};
+    use crate::domain::time::UnixMillis;
 
     fn ring(keys: &[(&str, u8)]) -> KeyRing {
         let bytes: Vec<(&str, [u8; 32])> = keys.iter().map(|(kid, b)| (*kid, [*b; 32])).collect();
@@ -146,6 +172,36 @@ mod tests {
         let sealed = ring(&[("a", 1)]).seal(&id("x"), "f", &Secret::from("tok"));
         assert_eq!(ring(&[("b", 2)]).open(&id("x"), "f", &sealed).unwrap_err(), SealError::NoKey("a".into()));
         assert_eq!(ring(&[("a", 9)]).open(&id("x"), "f", &sealed).unwrap_err(), SealError::WrongKey("a".into()));
+    }
+
+    #[test]
+    fn what_is_sealed_anew_opens_with_the_first_key_alone_and_what_no_key_opens_is_left() {
+        let (old, lost) = (ring(&[("a", 1)]), ring(&[("x", 7)]));
+        let name = LocationId::parse("L1").ok();
+        let id = id("loc:L1");
+        let grant = |access: Sealed, refresh: Sealed| Grant {
+            access,
+            refresh: Some(refresh),
+            refresh_hash: Some("h".into()),
+            expires_at: UnixMillis(1),
+            scope: None,
+        };
+        let sealed = grant(
+            old.seal(&id, Grant::ACCESS, &Secret::from("at")),
+            lost.seal(&id, Grant::REFRESH, &Secret::from("rt")),
+        );
+        let installed = Installation::new(GrantKind::Location, name.clone(), None, sealed, UnixMillis(0));
+        let resealed = ring(&[("b", 2), ("a", 1)]).resealed(&installed).expect("something to do");
+        let kept = resealed.grant.as_ref().expect("a grant");
+        assert_eq!(ring(&[("b", 2)]).open(&id, Grant::ACCESS, &kept.access).unwrap().expose(), "at");
+        assert_eq!(kept.refresh, installed.grant.as_ref().unwrap().refresh, "what can't be opened is kept as it is");
+        assert_eq!(ring(&[("b", 2), ("a", 1)]).resealed(&resealed), None, "and nothing is left to do");
+        assert_eq!(KeyRing::off().resealed(&installed), None);
+        // In the clear: sealed at last.
+        let plain = || Sealed::Plain { plain: "t".into() };
+        let clear = Installation::new(GrantKind::Location, name, None, grant(plain(), plain()), UnixMillis(0));
+        let closed = old.resealed(&clear).expect("something to do").grant.expect("a grant");
+        assert!(matches!((closed.access, closed.refresh), (Sealed::Encrypted { .. }, Some(Sealed::Encrypted { .. }))));
     }
 
     #[test]

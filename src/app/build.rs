@@ -8,7 +8,7 @@ use crate::client::builder::{HttpSettings as ClientSettings, http_client};
 use crate::client::cast::CastClient;
 use crate::client::ghl::{GhlClient, TokenApp};
 use crate::clock::Clock;
-use crate::config::{self, ConfigErrors, Problem, SealConfig, ServeConfig, StoreConfig};
+use crate::config::{self, ConfigErrors, Problem, SealConfig, SealKey, ServeConfig, StoreConfig};
 use crate::delivery::{InboundSettings, InboundWorker, LoopParts, Outbound, OutboundSettings, Reporter};
 use crate::domain::compose::{self, ComposeRules};
 use crate::domain::id::LocationId;
@@ -20,6 +20,7 @@ use crate::lifecycle::{Bells, Condition, Stop};
 use crate::oauth::{Agency, AgencySettings, Installer, InstallerSettings, Tokens, TokensParts};
 use crate::pacing::Pace;
 use crate::queue::{Admission, Bounds, Census, Enqueue, Worker, WorkerParts};
+use crate::rekey::Rekeyer;
 use crate::retention::Purger;
 use crate::seal::KeyRing;
 use crate::signature::{PublishedKeys, VerifyKeys};
@@ -47,7 +48,7 @@ impl App {
         let app = TokenApp { client_id: config.ghl.client_id.clone(), client_secret: config.ghl.client_secret.clone() };
         let tokens = Tokens::new(TokensParts {
             store: store.clone(),
-            ring,
+            ring: Arc::clone(&ring),
             ghl,
             app,
             install_url: config.http.public_url("/install"),
@@ -93,6 +94,7 @@ impl App {
         };
         let reporter = Reporter::new(loops.clone());
         let inbound = InboundWorker::new(loops, inbound_settings(config));
+        let rekeyer = Rekeyer::new(store.clone(), ring, clock.clone(), leadership.clone());
         let memory = config.policy.replay_memory;
         let purger = Purger::new(store.clone(), clock.clone(), leadership.clone(), memory);
         let admission = Admission::new(bounds(config));
@@ -124,6 +126,7 @@ impl App {
             agency,
             purger,
             census,
+            rekeyer,
             leadership,
             store,
             condition,
@@ -193,12 +196,23 @@ fn key_ring(seal: &SealConfig, store: &StoreConfig) -> Result<KeyRing, AppError>
         (keys, StoreConfig::Embedded { data_dir }) => {
             // What the store's own key sealed before still opens.
             made = token_key::read(data_dir)?;
-            let own = made.iter().map(|(kid, key)| (kid.as_str(), key.as_slice()));
+            let named_alike = |(kid, _): &&(String, Vec<u8>)| keys.iter().any(|k| k.kid == *kid);
+            if let Some((kid, _)) = made.iter().find(named_alike).filter(|(kid, key)| !holds(keys, kid, key)) {
+                return Err(AppError::TokenKey(format!(
+                    "`{kid}` is the id of the key in {}: give the key of this id in TOKEN_ENCRYPTION_KEYS another",
+                    data_dir.join(token_key::NAME).display()
+                )));
+            }
+            let own = made.iter().filter(|own| !named_alike(own)).map(|(kid, key)| (kid.as_str(), key.as_slice()));
             keys.iter().map(|k| (k.kid.as_str(), k.expose().as_slice())).chain(own).collect()
         }
         (keys, StoreConfig::Mongo { .. }) => keys.iter().map(|k| (k.kid.as_str(), k.expose().as_slice())).collect(),
     };
     KeyRing::new(keys).map_err(|e| AppError::TokenKey(e.to_string()))
+}
+
+fn holds(keys: &[SealKey], kid: &str, key: &[u8]) -> bool {
+    keys.iter().any(|k| k.kid == kid && k.expose().as_slice() == key)
 }
 
 fn rules(config: &ServeConfig) -> Rules {

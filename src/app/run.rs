@@ -124,6 +124,11 @@ impl App {
             census.run(&stop).await;
             "census"
         });
+        let (rekeyer, stop) = (self.rekeyer.clone(), self.stop.clone());
+        loops.spawn(async move {
+            rekeyer.run(&stop).await;
+            "rekey"
+        });
         let (tokens, stop) = (self.tokens.clone(), self.stop.clone());
         loops.spawn(async move {
             tokens.run(&stop).await;
@@ -149,10 +154,10 @@ impl App {
         condition.store(true);
         condition.started();
         tracing::info!(store = store.kind(), "ready");
-        match self.tokens.unreadable().await {
-            Ok(unreadable) => {
-                for installation in unreadable {
-                    tracing::error!(%installation, "no key of TOKEN_ENCRYPTION_KEYS opens this token: kept, unreadable");
+        match self.rekeyer.survey().await {
+            Ok(survey) => {
+                for (document, why) in survey.unreadable {
+                    tracing::error!(%document, %why, "no key opens what is sealed in this document: kept, unreadable");
                 }
             }
             Err(e) => tracing::warn!(error = %e, "the tokens could not be looked through"),

@@ -13,7 +13,7 @@ use base64::engine::general_purpose::STANDARD;
 use super::AppError;
 use crate::seal;
 
-const NAME: &str = "token.key";
+pub(super) const NAME: &str = "token.key";
 const KID: &str = "local";
 
 /// The key's id and bytes; made and stored first where there is none.

@@ -73,6 +73,36 @@ pub struct Grant {
     pub scope: Option<String>,
 }
 
+impl Grant {
+    /// Names of the sealed fields: part of what a seal is bound to, so never to be changed.
+    pub const ACCESS: &str = "access";
+    pub const REFRESH: &str = "refresh";
+}
+
+/// A document with secrets at rest in it.
+pub trait HoldsSealed: Clone {
+    /// The document's key, which its seals are bound to.
+    fn seal_id(&self) -> Option<DocId>;
+    /// Each secret under the name its seal is bound to.
+    fn sealed_fields(&mut self) -> Vec<(&'static str, &mut Sealed)>;
+}
+
+impl HoldsSealed for Installation {
+    fn seal_id(&self) -> Option<DocId> {
+        self.id()
+    }
+
+    fn sealed_fields(&mut self) -> Vec<(&'static str, &mut Sealed)> {
+        let grant = self.grant.iter_mut();
+        grant
+            .flat_map(|grant| {
+                let refresh = grant.refresh.as_mut().map(|refresh| (Grant::REFRESH, refresh));
+                std::iter::once((Grant::ACCESS, &mut grant.access)).chain(refresh)
+            })
+            .collect()
+    }
+}
+
 /// The installation of a location or an agency.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Installation {

@@ -8,7 +8,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Semaphore;
 
-use super::field;
 use super::refresh::Need;
 use super::spending::Book;
 use crate::client::ghl::{GhlClient, GhlError, TokenApp, TokenReply};
@@ -22,7 +21,7 @@ use crate::ghl_pace::SharedPace;
 use crate::leader::Leadership;
 use crate::lifecycle::Bells;
 use crate::seal::{KeyRing, SealError};
-use crate::store::{Inserted, Query, Store, StoreError, Stored};
+use crate::store::{Inserted, Store, StoreError, Stored};
 use crate::telemetry::Metrics;
 
 /// GHL's tokens live a day.
@@ -30,8 +29,6 @@ const USUAL_LIFE: std::time::Duration = std::time::Duration::from_secs(86_399);
 
 /// After a fresh token was refused, the next refresh for a 401 waits this long.
 const COOL_DOWN: std::time::Duration = std::time::Duration::from_secs(300);
-/// Installations read at once.
-pub(super) const PAGE: usize = 256;
 /// Refreshes in flight at once.
 pub(super) const AT_ONCE: usize = 16;
 
@@ -172,7 +169,7 @@ impl Tokens {
     }
 
     pub(super) fn open(&self, id: &DocId, grant: &Grant) -> Result<Lent, CallError> {
-        let token = self.0.parts.ring.open(id, field::ACCESS, &grant.access)?;
+        let token = self.0.parts.ring.open(id, Grant::ACCESS, &grant.access)?;
         let hash = digest::sha256_hex(token.expose().as_bytes());
         Ok(Lent { token, hash })
     }
@@ -205,8 +202,8 @@ impl Tokens {
         let ring = &self.0.parts.ring;
         let refresh = reply.refresh_token.as_ref();
         Grant {
-            access: ring.seal(id, field::ACCESS, &reply.access_token),
-            refresh: refresh.map(|token| ring.seal(id, field::REFRESH, token)),
+            access: ring.seal(id, Grant::ACCESS, &reply.access_token),
+            refresh: refresh.map(|token| ring.seal(id, Grant::REFRESH, token)),
             refresh_hash: refresh.map(|token| digest::sha256_hex(token.expose().as_bytes())),
             expires_at: now.after(reply.expires_in.unwrap_or(USUAL_LIFE)),
             scope: reply.scope.clone(),
@@ -246,29 +243,6 @@ impl Tokens {
             None => self.0.parts.bells.installs.ring(),
         }
         Ok(())
-    }
-
-    /// Installations whose tokens no key of the ring opens. They are kept: the right key brings them back.
-    ///
-    /// # Errors
-    /// [`StoreError`]
-    pub async fn unreadable(&self) -> Result<Vec<DocId>, StoreError> {
-        let mut unreadable = Vec::new();
-        let mut after = None;
-        loop {
-            let page = self.0.parts.store.find::<Installation>(Query::Page { after, limit: PAGE }).await?;
-            after = page.last().and_then(|stored| stored.record.id());
-            if after.is_none() {
-                return Ok(unreadable);
-            }
-            unreadable.extend(page.iter().filter_map(|stored| {
-                let (id, grant) = (stored.record.id()?, stored.record.grant.as_ref()?);
-                let ring = &self.0.parts.ring;
-                let access = ring.open(&id, field::ACCESS, &grant.access).is_ok();
-                let refresh = grant.refresh.as_ref().is_none_or(|r| ring.open(&id, field::REFRESH, r).is_ok());
-                (!(access && refresh)).then_some(id)
-            }));
-        }
     }
 
     pub(super) async fn installation(&self, id: &DocId) -> Result<Stored<Installation>, CallError> {

@@ -16,9 +16,3 @@ pub use agency::{Agency, AgencySettings};
 pub use call::{CallError, Tokens, TokensParts};
 pub use install::{Connected, InstallError, Installer, InstallerSettings};
 pub use state::{STATE_COOKIE, StateCheck, check_state};
-
-/// Names of the sealed fields: part of what a seal is bound to.
-mod field {
-    pub(super) const ACCESS: &str = "access";
-    pub(super) const REFRESH: &str = "refresh";
-}

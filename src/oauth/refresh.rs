@@ -8,7 +8,6 @@ use std::time::Duration;
 use tokio::sync::SemaphorePermit;
 
 use super::call::{CallError, Lent, Tokens, grant};
-use super::field;
 use super::spending::Spending;
 use crate::client::ghl::{GhlError, TokenReply, UserType};
 use crate::domain::id::{DocId, LocationId};
@@ -69,7 +68,7 @@ impl Tokens {
         let (Some(refresh), Some(hash)) = (&held.refresh, held.refresh_hash.clone()) else {
             return self.dead(id, None).await;
         };
-        let refresh = parts.ring.open(id, field::REFRESH, refresh)?;
+        let refresh = parts.ring.open(id, Grant::REFRESH, refresh)?;
         let spending = Spending { id: id.clone(), hash, epoch: right.epoch };
         let Some(sending) = self.begin(spending, &installation).await? else { return self.newest(id).await };
         let user_type = match installation.kind {
@@ -114,7 +113,7 @@ impl Tokens {
         let mut fresh = self.sealed(id, reply, now);
         if fresh.refresh.is_none() {
             // Not rotated: the token stays good.
-            fresh.refresh = Some(parts.ring.seal(id, field::REFRESH, spent));
+            fresh.refresh = Some(parts.ring.seal(id, Grant::REFRESH, spent));
             fresh.refresh_hash = Some(spending.hash.clone());
         }
         self.store_pair(&spending, &fresh, now).await;
@@ -152,7 +151,12 @@ impl Tokens {
         let next = stage.answered(weight, began, answer, parts.clock.mono());
         let now = parts.clock.now();
         match (next, answer) {
-            (Next::Dead, _) => self.dead(id, Some(&spending.hash)).await,
+            (Next::Dead, _) => {
+                // Whatever keeps the rest from being done now, the token is not hurried again.
+                let from = parts.clock.mono().after(LAST_TRY_AFTER);
+                self.book().set(&spending, Stage::LastTry { from });
+                self.dead(id, Some(&spending.hash)).await
+            }
             (Next::Suspend(stage), _) => {
                 self.book().set(&spending, stage);
                 let at = Some(now.after(retry::token_suspended()));

@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{StreamExt as _, stream};
 
-use super::call::{AT_ONCE, CallError, PAGE, Tokens};
+use super::call::{AT_ONCE, CallError, Tokens};
 use super::refresh::Need;
 use super::spending::Spending;
 use crate::domain::id::{DocId, Epoch};
@@ -20,6 +20,8 @@ use crate::store::{Query, StoreError};
 
 /// Tokens that fall due are looked for this often.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Installations read at once.
+const PAGE: usize = 256;
 
 impl Tokens {
     /// Renews what is due, side by side; answers how many were looked at.

@@ -20,7 +20,7 @@ const RANKS: [&[&str]; 15] = [
     &["signature", "seal", "pacing", "ghl_pace", "telemetry", "lifecycle"],
     &["client", "store", "fake"],
     &["leader"],
-    &["oauth", "queue", "retention"],
+    &["oauth", "queue", "rekey", "retention"],
     &["delivery"],
     &["operator"],
     &["http"],

@@ -2,7 +2,8 @@
 //!
 //! A case reads pages as a browser does, and sees codes and tokens only through what the fake CRM was asked.
 
-pub mod refresh;
+mod keys;
+mod refresh;
 mod token;
 
 use std::time::Duration;
@@ -36,7 +37,13 @@ pub fn cases() -> Cases<Place> {
     ];
     all.extend(token::cases());
     all.extend(refresh::cases());
+    all.extend(keys::cases());
     all
+}
+
+/// What needs several processes.
+pub fn replica_cases() -> Cases<Place> {
+    [refresh::replica_cases(), keys::replica_cases()].concat()
 }
 
 async fn install_leads_to_the_crm_with_nine_scopes_and_a_state_that_is_also_a_cookie(place: Place) {

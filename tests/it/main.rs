@@ -106,7 +106,7 @@ fn main() -> ExitCode {
     let replicas = [
         crash::replica_cases(),
         agency::replica_cases(),
-        install::refresh::replica_cases(),
+        install::replica_cases(),
         overload::replica_cases(),
         shutdown::replica_cases(),
         replica::cases(),

@@ -122,13 +122,13 @@ async fn a_call_that_needs_a_token_in_the_window_waits_for_the_slot(place: Place
     let w = World::connected(place).await;
     w.jump(DAY).await;
     w.ghl.fault_next(TOKEN, GhlFault::Reset { after_applying: true });
-    assert!(matches!(need(&w, &w.app).await, Err(CallError::Refresh(_))));
+    assert!(matches!(need(&w.app).await, Err(CallError::Refresh(_))));
     for _ in 0..20 {
-        assert!(matches!(need(&w, &w.app).await, Err(CallError::RefreshWaits)));
+        assert!(matches!(need(&w.app).await, Err(CallError::RefreshWaits)));
     }
     assert_eq!(token_calls(&w), 2, "the install and one refresh");
     w.pass(Duration::from_secs(1)).await;
-    need(&w, &w.app).await.expect("a token");
+    need(&w.app).await.expect("a token");
     assert_eq!(refreshes(&w), (1, 1, 0));
     w.end();
 }
@@ -156,7 +156,7 @@ async fn a_crash_of_more_than_30_s_ends_in_reauthorize_only_after_the_last_try(p
     assert_eq!(health().await, Health::Active, "another process may have the pair and be about to store it");
     w.pass(Duration::from_secs(59)).await;
     w.app.tokens().refresh_due().await.unwrap();
-    assert!(matches!(need(&w, &w.app).await, Err(CallError::RefreshWaits)));
+    assert!(matches!(need(&w.app).await, Err(CallError::RefreshWaits)));
     assert_eq!(refreshes(&w), (1, 0, 1));
     w.pass(Duration::from_secs(1)).await;
     w.app.tokens().refresh_due().await.unwrap();
@@ -175,7 +175,7 @@ async fn what_a_predecessor_began_goes_before_other_work(place: Place) {
     w.install(OTHER).await;
     w.jump(DAY).await;
     w.ghl.fault_all(TOKEN, Some(GhlFault::Reset { after_applying: true }));
-    need(&w, &w.app).await.expect_err("its answer is lost");
+    need(&w.app).await.expect_err("its answer is lost");
     w.ghl.fault_all(TOKEN, None);
     let w = w.restart().await;
     assert_eq!(w.app.tokens().refresh_due().await.unwrap(), 1);
@@ -278,12 +278,12 @@ async fn three_replicas_with_300_needs_at_expiry_refresh_exactly_once(place: Pla
     }
     w.jump(DAY).await;
     let apps = [&w.app, &others[0], &others[1]];
-    let needs = join_all((0..300).map(|n| need(&w, apps[n % 3]))).await;
+    let needs = join_all((0..300).map(|n| need(apps[n % 3]))).await;
     assert_eq!(refreshes(&w), (1, 0, 0));
     let refused: Vec<usize> = (0..300).filter(|n| needs[*n].is_err()).collect();
     assert!(refused.iter().all(|n| n % 3 != 0), "all of the leader's have been served");
     assert!(refused.iter().all(|n| matches!(needs[*n], Err(CallError::WaitingForLeader))), "nobody else refreshes");
-    let again = join_all((0..300).map(|n| need(&w, apps[n % 3]))).await;
+    let again = join_all((0..300).map(|n| need(apps[n % 3]))).await;
     assert!(again.iter().all(Result::is_ok), "what the leader stored serves everybody");
     assert_eq!((refreshes(&w), token_calls(&w)), ((1, 0, 0), 2), "the install and one refresh");
     w.end();
@@ -300,7 +300,7 @@ async fn a_successor_sends_the_same_refresh_token_within_the_window(place: Place
     assert!(standby.leadership().right().is_some(), "it took over");
     assert_eq!(standby.tokens().refresh_due().await.unwrap(), 1);
     assert_eq!(refreshes(&w), (1, 1, 0));
-    need(&w, &standby).await.expect("a token");
+    need(&standby).await.expect("a token");
     w.end();
 }
 
@@ -308,20 +308,20 @@ async fn a_leader_whose_right_has_lapsed_refreshes_nothing(place: Place) {
     let w = World::connected(place).await;
     w.clock.advance(DAY);
     assert_eq!(w.app.tokens().refresh_due().await.unwrap(), 0);
-    assert!(matches!(need(&w, &w.app).await, Err(CallError::WaitingForLeader)));
+    assert!(matches!(need(&w.app).await, Err(CallError::WaitingForLeader)));
     // Between two slots as well: the right is asked for before each sending.
     w.app.leadership().step().await.unwrap();
     w.ghl.fault_next(TOKEN, GhlFault::Reset { after_applying: true });
     assert_eq!(w.app.tokens().refresh_due().await.unwrap(), 1);
     w.clock.advance(Duration::from_secs(11));
     assert_eq!(w.app.tokens().refresh_due().await.unwrap(), 0);
-    assert!(matches!(need(&w, &w.app).await, Err(CallError::WaitingForLeader)));
+    assert!(matches!(need(&w.app).await, Err(CallError::WaitingForLeader)));
     assert_eq!(refreshes(&w), (1, 0, 0));
     w.end();
 }
 
 /// A call of `app` that needs the main location's token.
-async fn need(w: &World, app: &App) -> Result<(), CallError> {
+async fn need(app: &App) -> Result<(), CallError> {
     let ghl = app.tokens().ghl();
     let location = LocationId::parse(LOCATION).expect("an id");
     let upsert = |token| async move { ghl.upsert_contact(&token, LOCATION, PHONE).await };

@@ -9,7 +9,7 @@ use cast_ghl_provider::domain::id::{DocId, LocationId};
 use cast_ghl_provider::domain::installation::{Health, Installation, Sealed};
 use cast_ghl_provider::fake::ghl::{FakeGhlOptions, GhlFault, GrantHealth, Install, TokenSpelling};
 use cast_ghl_provider::lifecycle::Stop;
-use cast_ghl_provider::seal;
+use cast_ghl_provider::seal::{self, SealError};
 use cast_ghl_provider::store::Query;
 
 use super::{DAY, OTHER, page, token_calls, works};
@@ -77,7 +77,7 @@ async fn sealed_fields_swapped_between_two_locations_open_nowhere_and_are_kept(p
     for (location, grant) in grants {
         change(&w, location, |i| Installation { grant: grant.clone(), ..i.clone() }).await;
     }
-    assert_eq!(w.app.tokens().unreadable().await.unwrap().len(), 2);
+    assert_eq!(w.app.rekeyer().survey().await.unwrap().unreadable.len(), 2);
     let answer = w.sms("goes out").await;
     w.send_all().await;
     w.report_all().await;
@@ -134,7 +134,8 @@ async fn without_its_key_a_token_is_kept_sending_goes_on_and_reports_wait_for_it
     let kept = w.installation(LOCATION).await.expect("kept");
     let grant = |i: &Installation| i.grant.clone();
     assert_eq!((grant(&kept), kept.health), (before.as_ref().and_then(grant), Health::Active));
-    assert_eq!(w.app.tokens().unreadable().await.unwrap(), [DocId(format!("loc:{LOCATION}"))]);
+    let survey = w.app.rekeyer().survey().await.unwrap();
+    assert_eq!(survey.unreadable, [(DocId(format!("loc:{LOCATION}")), SealError::NoKey("lost".into()))]);
     assert_eq!(token_calls(&w), 1, "there was nothing to ask with");
     let w = w.restart_with(&[("TOKEN_ENCRYPTION_KEYS", &format!("{other},{lost}"))]).await;
     w.pass(Duration::from_secs(60)).await;
