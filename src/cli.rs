@@ -5,6 +5,7 @@
 
 mod commands;
 mod installs;
+mod keys;
 mod logging;
 mod messages;
 mod table;
@@ -38,7 +39,7 @@ enum Command {
     Installs(installs::Command),
     /// Keys that seal tokens at rest
     #[command(subcommand)]
-    Keys(Keys),
+    Keys(keys::Keys),
     /// Sign a webhook body, and print the header to send with it
     Sign(SignArgs),
     /// Ask the running bridge on this machine whether it lives; for containers
@@ -56,16 +57,6 @@ struct SandboxArgs {
     /// Messages a second to drive
     #[arg(long, value_name = "R", requires = "messages", default_value_t = 200.0)]
     rate: f64,
-}
-
-#[derive(Debug, Subcommand)]
-enum Keys {
-    /// Print a fresh key in the form `TOKEN_ENCRYPTION_KEYS` takes
-    Generate {
-        /// The key's id: 1 to 32 letters, digits, `_` or `-`
-        #[arg(long, default_value = "k1")]
-        kid: String,
-    },
 }
 
 #[derive(Debug, Args)]
@@ -90,7 +81,7 @@ pub fn main() -> ExitCode {
         Command::CheckConfig => commands::check_config(),
         Command::Messages(command) => messages::run(&command),
         Command::Installs(command) => installs::run(&command),
-        Command::Keys(Keys::Generate { kid }) => commands::generate_key(&kid),
+        Command::Keys(command) => keys::run(&command),
         Command::Sign(args) => commands::sign(&args.key, &args.body),
         Command::Healthcheck => commands::healthcheck(),
     };

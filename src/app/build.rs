@@ -38,7 +38,7 @@ impl App {
     pub async fn build(config: &ServeConfig, clock: Clock) -> Result<Self, AppError> {
         let keys = verify_keys(config)?;
         let (store, lock, kind) = open_store(config).await?;
-        let ring = Arc::new(key_ring(&config.seal, &config.store)?);
+        let ring = Arc::new(key_ring(&config.seal, &config.store, OwnKey::Make)?);
         let http = http_client(&ClientSettings::default()).map_err(|e| AppError::Broken(e.to_string()))?;
         let (bells, condition, metrics, stop) =
             (Bells::default(), Condition::default(), Metrics::default(), Stop::default());
@@ -182,7 +182,16 @@ async fn open_store(config: &ServeConfig) -> Result<(Store, Option<Lock>, Kind),
     }
 }
 
-fn key_ring(seal: &SealConfig, store: &StoreConfig) -> Result<KeyRing, AppError> {
+/// What becomes of an embedded store without any key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum OwnKey {
+    /// One is made.
+    Make,
+    /// It has none.
+    Read,
+}
+
+pub(super) fn key_ring(seal: &SealConfig, store: &StoreConfig, own: OwnKey) -> Result<KeyRing, AppError> {
     if seal.encryption == config::Encryption::Off {
         tracing::warn!("TOKEN_ENCRYPTION=off: tokens are stored in the clear");
         return Ok(KeyRing::off());
@@ -190,7 +199,10 @@ fn key_ring(seal: &SealConfig, store: &StoreConfig) -> Result<KeyRing, AppError>
     let made;
     let keys: Vec<(&str, &[u8])> = match (seal.keys.as_slice(), store) {
         ([], StoreConfig::Embedded { data_dir }) => {
-            made = Some(token_key::read_or_make(data_dir)?);
+            made = match own {
+                OwnKey::Make => Some(token_key::read_or_make(data_dir)?),
+                OwnKey::Read => token_key::read(data_dir)?,
+            };
             made.iter().map(|(kid, key)| (kid.as_str(), key.as_slice())).collect()
         }
         (keys, StoreConfig::Embedded { data_dir }) => {

@@ -1,11 +1,13 @@
-//! Opening the store for a command: beside the `serve` that may be using it, without its lock.
+//! Opening the store and its keys for a command: beside the `serve` that may be using them, without its lock.
 //!
-//! Invariant: a command makes no store and prepares none; what is not there is an error that says where it looked.
+//! Invariant: a command makes no store and no key, and prepares none; what is not there is an error that says where it looked.
 
 use std::time::Duration;
 
 use super::AppError;
-use crate::config::StoreConfig;
+use super::build::{OwnKey, key_ring};
+use crate::config::{SealConfig, StoreConfig};
+use crate::seal::KeyRing;
 use crate::store::{Access, EmbeddedStore, MongoSettings, MongoStore, Store};
 
 /// A person waits, but no webhook does.
@@ -30,4 +32,12 @@ pub async fn open_store(config: &StoreConfig, access: Access) -> Result<Store, A
             Store::Mongo(MongoStore::open(&settings).await?)
         }
     })
+}
+
+/// The keys that open what is sealed in the store: those of the configuration and the embedded store's own, if it has one.
+///
+/// # Errors
+/// [`AppError::TokenKey`]
+pub fn open_ring(seal: &SealConfig, store: &StoreConfig) -> Result<KeyRing, AppError> {
+    key_ring(seal, store, OwnKey::Read)
 }

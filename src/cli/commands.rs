@@ -1,11 +1,12 @@
 //! The subcommands. Each answers its exit code; errors are printed once, here.
 
 use std::collections::HashSet;
-use std::io::Read;
+use std::io::{Read, Write as _};
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use serde::Serialize;
 
 use super::logging;
 use crate::app::{App, AppError, check_webhook_key};
@@ -13,7 +14,6 @@ use crate::client::builder::{HttpSettings, http_client};
 use crate::clock::Clock;
 use crate::config::{self, Checks, ConfigErrors, HealthcheckConfig, SandboxConfig, ServeConfig};
 use crate::sandbox;
-use crate::seal;
 use crate::signature::sign::SigningKey;
 
 const CONFIG: u8 = 2;
@@ -115,19 +115,6 @@ pub(super) fn check_config() -> u8 {
     }
 }
 
-pub(super) fn generate_key(kid: &str) -> u8 {
-    let plain =
-        (1..=32).contains(&kid.len()) && kid.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
-    if !plain {
-        return complain("--kid is 1 to 32 letters, digits, `_` or `-`", CONFIG);
-    }
-    println!("{}", seal::generate(kid));
-    eprintln!(
-        "Put this first in TOKEN_ENCRYPTION_KEYS, before older keys, and keep a copy: without it stored tokens can't be read."
-    );
-    0
-}
-
 pub(super) fn sign(key: &Path, body: &Path) -> u8 {
     let signed = || -> anyhow::Result<String> {
         let pem = std::fs::read_to_string(key).with_context(|| format!("{} can't be read", key.display()))?;
@@ -192,6 +179,21 @@ pub(super) fn explain(e: &AppError) -> String {
 pub(super) fn complain(what: &str, code: u8) -> u8 {
     eprintln!("cast-ghl: {what}");
     code
+}
+
+pub(super) fn print_json<T: Serialize>(value: &T) -> u8 {
+    match serde_json::to_string_pretty(value) {
+        Ok(text) => print(&format!("{text}\n")),
+        Err(e) => complain(&format!("this can't be written as JSON: {e}"), 1),
+    }
+}
+
+/// A reader that went away (`| head`) is no failure.
+pub(super) fn print(text: &str) -> u8 {
+    match std::io::stdout().lock().write_all(text.as_bytes()) {
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => complain(&format!("standard output: {e}"), 1),
+        Ok(()) | Err(_) => 0,
+    }
 }
 
 pub(super) fn in_runtime(work: impl Future<Output = u8>) -> u8 {

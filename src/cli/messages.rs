@@ -3,13 +3,12 @@
 //! Reads the store and key variables alone. Exit codes: 0 done, 1 refused or not found, 2 configuration, 3 the store.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
-use super::commands::{bad_config, complain, explain, in_runtime, vars};
+use super::commands::{bad_config, complain, explain, in_runtime, print, print_json, vars};
 use super::{logging, table};
 use crate::app::open_store;
 use crate::clock::Clock;
@@ -205,20 +204,5 @@ fn exit_code(e: &OperatorError) -> u8 {
     match e {
         OperatorError::Store(_) => STORE,
         _ => REFUSED,
-    }
-}
-
-pub(super) fn print_json<T: Serialize>(value: &T) -> u8 {
-    match serde_json::to_string_pretty(value) {
-        Ok(text) => print(&format!("{text}\n")),
-        Err(e) => complain(&format!("this can't be written as JSON: {e}"), REFUSED),
-    }
-}
-
-/// A reader that went away (`| head`) is no failure.
-pub(super) fn print(text: &str) -> u8 {
-    match std::io::stdout().lock().write_all(text.as_bytes()) {
-        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => complain(&format!("standard output: {e}"), REFUSED),
-        Ok(()) | Err(_) => 0,
     }
 }

@@ -8,11 +8,13 @@
 
 mod change;
 mod install;
+mod keys;
 mod list;
 mod show;
 
 pub use change::{Change, Done, drop, retry};
 pub use install::{InstallRow, InstallState, Installs, InstallsRequest, installs};
+pub use keys::{KeyError, KeyRow, KeyStatus, Role, Rotation, Unopened, key_status, rotate_keys};
 pub use list::{List, ListRequest, Row, list, state_words};
 pub use show::{
     AttemptView, Content, MessageView, PartView, ReplyView, ReportView, Reveal, Shown, Stripped, UnreadableView, show,

@@ -8,6 +8,7 @@ mod configuration;
 mod drain;
 mod durability;
 mod installs;
+mod keys;
 mod life;
 mod messages;
 mod sandbox;
@@ -26,8 +27,14 @@ use crate::{Running, fresh_database, in_runtime, with_database};
 pub fn trials(dir: impl Fn() -> PathBuf, uri: &Result<String, String>) -> Vec<Trial> {
     let mut trials = Vec::new();
     let curl_missing = sandbox::curl_missing();
-    let plain =
-        [configuration::cases(), life::other_cases(), messages::other_cases(), sandbox::cases(), durability::cases()];
+    let plain = [
+        configuration::cases(),
+        life::other_cases(),
+        messages::other_cases(),
+        keys::other_cases(),
+        sandbox::cases(),
+        durability::cases(),
+    ];
     let plain = plain.into_iter().flatten();
     let with_curl = sandbox::curl_cases().into_iter().map(|case| (case, curl_missing.clone()));
     for ((name, case), missing) in plain.map(|case| (case, None)).chain(with_curl) {
@@ -45,8 +52,13 @@ pub fn trials(dir: impl Fn() -> PathBuf, uri: &Result<String, String>) -> Vec<Tr
             missing => trial(name, missing.clone(), move || case(spot)),
         });
     }
+    for (name, case) in keys::embedded_cases() {
+        let spot = Spot::embedded(dir());
+        trials.push(trial(format!("embedded::process::{name}"), None, move || case(spot)));
+    }
     let openssl_missing = signature::openssl_missing();
-    let everywhere = [life::cases(), drain::cases(), installs::cases(), messages::cases(), signature::cases()];
+    let everywhere =
+        [life::cases(), drain::cases(), installs::cases(), keys::cases(), messages::cases(), signature::cases()];
     let everywhere = everywhere.into_iter().flatten().map(|case| (case, None));
     let with_openssl = signature::openssl_cases().into_iter().map(|case| (case, openssl_missing.clone()));
     for ((name, case), missing) in everywhere.chain(with_openssl) {

@@ -122,9 +122,19 @@ impl Serving {
 
     /// Runs a command on the same store, with the variables that name it and no others.
     pub async fn command(&self, args: &[&str]) -> Ended {
+        self.command_with(args, &[]).await
+    }
+
+    /// The same with other values.
+    pub async fn command_with(&self, args: &[&str], extra: &[(&str, &str)]) -> Ended {
         let of_store = ["DATA_DIR", "MONGO_URI", "TOKEN_ENCRYPTION_KEYS"];
         let vars: Vec<Var> = self.vars.iter().filter(|(name, _)| of_store.contains(&name.as_str())).cloned().collect();
-        run(args, &vars, &self.dir).await
+        run(args, &replaced(vars, extra), &self.dir).await
+    }
+
+    /// Another value for the next process.
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.vars = replaced(std::mem::take(&mut self.vars), &[(name, value)]);
     }
 
     async fn take_up(&self) {
