@@ -13,7 +13,7 @@ use cast_ghl_provider::oauth::CallError;
 use futures_util::future::join_all;
 
 use super::{DAY, OTHER, token_calls, works};
-use crate::support::world::{LOCATION, PHONE, Place, World};
+use crate::support::world::{COMPANY, LOCATION, PHONE, Place, World};
 use crate::{Cases, cases};
 
 const TOKEN: &str = "/oauth/token";
@@ -27,6 +27,7 @@ pub fn cases() -> Cases<Place> {
         a_call_that_needs_a_token_in_the_window_waits_for_the_slot,
         a_crash_between_reply_and_write_leaves_the_same_pair_to_the_successor,
         a_crash_of_more_than_30_s_ends_in_reauthorize_only_after_the_last_try,
+        a_refresh_token_lost_for_good_is_replaced_by_minting_where_the_agency_is_connected,
         what_a_predecessor_began_goes_before_other_work,
         a_new_install_beats_a_refresh_under_way,
         a_limited_refresh_waits_as_long_as_it_is_told,
@@ -166,6 +167,36 @@ async fn a_crash_of_more_than_30_s_ends_in_reauthorize_only_after_the_last_try(p
     assert_eq!(w.app.tokens().refresh_due().await.unwrap(), 0);
     w.install(LOCATION).await;
     assert_eq!(health().await, Health::Active);
+    works(&w, LOCATION).await;
+    w.end();
+}
+
+async fn a_refresh_token_lost_for_good_is_replaced_by_minting_where_the_agency_is_connected(place: Place) {
+    let w = World::start(place, &[]).await;
+    w.install_agency(COMPANY, &[LOCATION]).await;
+    w.work_all().await;
+    w.jump(DAY).await;
+    // The process dies between reply and write, in a call that needs the location's token.
+    w.ghl.fault_next(TOKEN, GhlFault::Hang { after_applying: true });
+    let tokens = w.app.tokens().clone();
+    let call = tokio::spawn(async move {
+        let ghl = tokens.ghl();
+        let upsert = |token| async move { ghl.upsert_contact(&token, LOCATION, PHONE).await };
+        tokens.call(&LocationId::parse(LOCATION).expect("an id"), upsert).await
+    });
+    w.ghl.until(|ghl| ghl.refreshes(LOCATION).rotated == 1).await;
+    call.abort();
+    let _ = call.await;
+    w.clock.advance(Duration::from_secs(31));
+    let w = w.restart().await;
+    w.app.tokens().refresh_due().await.unwrap();
+    w.pass(Duration::from_secs(60)).await;
+    let minted = || w.ghl.calls().iter().filter(|call| call.path == "/oauth/locationToken").count();
+    assert_eq!((refreshes(&w), minted()), ((1, 0, 1), 1), "not before the last try");
+    w.app.tokens().refresh_due().await.unwrap();
+    assert_eq!((refreshes(&w), minted()), ((1, 0, 2), 2));
+    let stored = w.installation(LOCATION).await.expect("kept");
+    assert_eq!((stored.health, stored.refresh_started), (Health::Active, None));
     works(&w, LOCATION).await;
     w.end();
 }
