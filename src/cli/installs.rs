@@ -4,8 +4,8 @@
 
 use clap::{Args, Subcommand};
 
-use super::commands::{bad_config, complain, explain, in_runtime, vars};
-use super::messages::{print, print_json, refuse};
+use super::commands::{bad_config, complain, explain, in_runtime, print, print_json, vars};
+use super::messages::refuse;
 use super::{logging, table};
 use crate::app::open_store;
 use crate::clock::Clock;

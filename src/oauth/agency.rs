@@ -245,9 +245,7 @@ impl Agency {
                 | CallError::RefreshWaits
                 | CallError::Refresh(_)
                 | CallError::Ghl(_),
-            ) => {
-                (false, later(retry::report(doubt.tries, crate::random::unit()), doubt.tries.saturating_add(1)))
-            }
+            ) => (false, later(retry::report(doubt.tries, crate::random::unit()), doubt.tries.saturating_add(1))),
         };
         tracing::info!(installation = %id, gone, decided = next.is_none(), "an uninstall in doubt was checked");
         let noted = self
@@ -318,6 +316,7 @@ impl Agency {
             }
             CallError::WaitingForLeader
             | CallError::MintWaits
+            | CallError::RefreshWaits
             | CallError::Refresh(_)
             | CallError::Ghl(_)
             | CallError::Store(_) => now.after(retry::report(listing.tries, crate::random::unit())),

@@ -122,7 +122,7 @@ impl Tokens {
                 self.book().forget(id);
                 tracing::warn!(installation = %id, error = %e, "a token can't be refreshed");
             }
-            CallError::Store(_) | CallError::Refresh(_) | CallError::Ghl(_) => {
+            CallError::Store(_) | CallError::Refresh(_) | CallError::MintWaits | CallError::Ghl(_) => {
                 tracing::warn!(installation = %id, error = %detail(&e), "a token could not be refreshed yet");
             }
         }
