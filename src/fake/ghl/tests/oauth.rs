@@ -143,7 +143,7 @@ async fn a_refresh_token_gives_the_same_pair_for_30_s_and_is_dead_after() {
     assert_eq!((dead.status, &dead.body["error"]), (400, &json!("invalid_grant")));
     let newer = text(&second.body["refresh_token"]);
     assert_eq!(bench.refresh(&newer, "Location").await.status, 200, "the newer pair lives");
-    let counts = Refreshes { rotated: 2, repeated: 1, refused: 0 };
+    let counts = Refreshes { rotated: 2, repeated: 1, refused: 1 };
     assert_eq!(bench.ghl.refreshes(DEFAULT_LOCATION), counts);
 }
 
