@@ -12,11 +12,18 @@ use tokio_util::sync::CancellationToken;
 
 use super::build::STORE_LOOK;
 use super::{App, AppError};
+use crate::client::builder::TIMEOUT;
+use crate::domain::leadership::JUDGE_AFTER;
 use crate::http::{Listener, metrics_router, serve};
 use crate::store::StoreError;
 
 /// More than Cast's 30 s time-out.
 const CALLS_IN_FLIGHT: Duration = Duration::from_secs(35);
+/// A call ends before its process gives it up, and that before a successor judges it.
+const _: () = assert!(
+    TIMEOUT.as_secs() < CALLS_IN_FLIGHT.as_secs() && CALLS_IN_FLIGHT.as_secs() < JUDGE_AFTER.as_secs(),
+    "30 s < 35 s < 45 s (bridge §4, §6)"
+);
 /// A store that does not answer a look within this is lost for now.
 const REACH: Duration = Duration::from_secs(5);
 /// After everything was told to end, the loops get this long: a refresh under way takes 6 s at most.
@@ -55,17 +62,19 @@ impl App {
             tokio::spawn(serve(listener, metrics_router(self.metrics.clone()), metrics_closed.clone()));
         }
         let mut loops = self.loops();
-        tokio::select! {
-            () = shutdown => {}
+        // Whatever ends it, calls in flight are waited for: only their process knows what becomes of them.
+        let end = tokio::select! {
+            () = shutdown => Ok(()),
             ended = self.prepared() => match ended {
                 Ok(never) => match never {},
                 Err(e) => return Err(AppError::Store(e)),
             },
             Some(ended) = loops.join_next() => {
                 let why = ended.map_or_else(|e| e.to_string(), |name| format!("the {name} loop ended"));
-                return Err(AppError::Broken(why));
+                tracing::error!(why, "this process is broken and stops");
+                Err(AppError::Broken(why))
             }
-        }
+        };
         tracing::info!("shutting down: webhooks are still stored for a while");
         self.condition.stopping();
         self.stop.begin();
@@ -84,7 +93,7 @@ impl App {
         metrics_closed.cancel();
         drop(self.lock);
         tracing::info!("stopped");
-        Ok(())
+        end
     }
 
     fn loops(&self) -> JoinSet<&'static str> {

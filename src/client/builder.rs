@@ -7,6 +7,9 @@ use std::time::Duration;
 
 use url::Url;
 
+/// A call's total time (cast contract): what is not answered by then is unknown.
+pub const TIMEOUT: Duration = Duration::from_secs(30);
+
 /// Sent with every request.
 pub const USER_AGENT: &str = concat!("cast-ghl-provider/", env!("CARGO_PKG_VERSION"));
 
@@ -24,11 +27,7 @@ pub struct HttpSettings {
 
 impl Default for HttpSettings {
     fn default() -> Self {
-        Self {
-            connect_timeout: Duration::from_secs(5),
-            timeout: Duration::from_secs(30),
-            pool_idle_timeout: Duration::from_secs(5),
-        }
+        Self { connect_timeout: Duration::from_secs(5), timeout: TIMEOUT, pool_idle_timeout: Duration::from_secs(5) }
     }
 }
 

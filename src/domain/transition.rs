@@ -15,6 +15,10 @@ use super::time::UnixMillis;
 /// A message claimed this often without any outcome takes the process down each time: it is set aside.
 pub const MAX_CRASHES: u32 = 5;
 
+/// Of a message that waits for days behind 429s, the oldest tries that were never sent are forgotten beyond this many: the
+/// document must not grow without bound.
+pub const KEPT_ATTEMPTS: usize = 64;
+
 /// What GHL is told when Cast did not confirm (bridge §3, fixed wording).
 pub const UNKNOWN_SENTENCE: &str = "Cast did not confirm this SMS; it may have arrived. Check before sending again.";
 
@@ -181,6 +185,11 @@ pub fn begin(
     let part = p.next_part().ok_or(Refused::NoChange)?;
     p.state = State::Sending;
     p.attempts.push(Attempt { id: attempt, part, epoch, at: now, result: AttemptResult::Open });
+    if p.attempts.len() > KEPT_ATTEMPTS
+        && let Some(oldest) = p.attempts.iter().position(|a| a.result == AttemptResult::NotSent)
+    {
+        p.attempts.remove(oldest);
+    }
     Ok(p)
 }
 

@@ -70,7 +70,8 @@ pub fn read(body: &[u8], provider: Option<&str>) -> Read {
 
 /// Empty, `SMS` in any case, and `Custom` (an extra provider) claim to be an SMS.
 fn claims_sms(kind: &str) -> bool {
-    kind.trim().is_empty() || kind.eq_ignore_ascii_case("sms") || kind.eq_ignore_ascii_case("custom")
+    let kind = kind.trim();
+    kind.is_empty() || kind.eq_ignore_ascii_case("sms") || kind.eq_ignore_ascii_case("custom")
 }
 
 /// A string, or a number written as one: phones of imports come so.

@@ -76,8 +76,12 @@ async fn during_the_call_the_message_is_parked_and_never_sent_again(place: Place
     let w = World::connected(place).await;
     let answer = die_during_the_call(&w, "in the air").await;
     assert_eq!(w.message(&answer).await.progress.state, State::Sending);
+    let at_once = matches!(w.place(), Place::Embedded(_));
     let w = w.restart().await;
     w.send_all().await;
+    // The kernel's lock proves that its maker is gone; other replicas may still hear from theirs.
+    let state = w.message(&answer).await.progress.state;
+    assert_eq!(state, if at_once { State::Parked } else { State::Sending });
     w.pass(JUDGE_AFTER).await;
     w.send_all().await;
     w.report_all().await;

@@ -12,6 +12,7 @@ use crate::{Cases, cases};
 
 pub fn cases() -> Cases<Place> {
     cases![
+        a_report_the_crm_has_not_heard_outlives_the_retention_of_its_message,
         a_signed_webhook_becomes_one_sms_and_is_reported_delivered,
         a_long_text_goes_out_in_parts_each_within_the_limits_of_cast,
         a_landline_a_foreign_number_and_junk_end_failed_with_a_sentence,
@@ -265,6 +266,7 @@ async fn a_settled_message_is_stripped_after_its_retention_and_still_answers_a_r
     let unreadable = w.ghl.post_signed(b"not json".to_vec(), &w.key).await;
     assert_eq!(word(&unreadable), "dead_letter");
     w.send_all().await;
+    w.report_all().await;
     let id = w.message(&answer).await.id;
     assert_eq!(w.app.purger().step().await.unwrap(), 0, "nothing is old yet");
     w.pass(Duration::from_secs(31 * 24 * 3600)).await;
@@ -274,6 +276,21 @@ async fn a_settled_message_is_stripped_after_its_retention_and_still_answers_a_r
     w.pass(Duration::from_secs(370 * 24 * 3600)).await;
     assert_eq!(w.app.purger().step().await.unwrap(), 2);
     assert_eq!(word(&w.ghl.redeliver(&webhook, &w.key).await), "accepted", "forgotten after REPLAY_MEMORY");
+    w.end();
+}
+
+async fn a_report_the_crm_has_not_heard_outlives_the_retention_of_its_message(place: Place) {
+    let w = World::start(place, &[("RETENTION", "1h"), ("MESSAGE_MAX_AGE", "1h")]).await;
+    w.install(LOCATION).await;
+    let answer = w.sms_to(LOCATION, "+14155550100", "to nobody").await;
+    w.send_all().await;
+    w.jump(Duration::from_secs(2 * 3600)).await;
+    w.app.purger().step().await.expect("the store answers");
+    w.report_all().await;
+    assert_eq!(w.told(&answer), Some(("failed".into(), Some("invalid_phone".into()))));
+    let id = w.message(&answer).await.id;
+    w.app.purger().step().await.expect("the store answers");
+    assert!(w.app.store().get::<Message>(&id).await.expect("the store answers").is_none(), "told, it is stripped");
     w.end();
 }
 

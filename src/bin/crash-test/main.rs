@@ -175,16 +175,17 @@ async fn run(options: &Options, seed: u64, scratch: &Scratch, mongo: Option<&Mon
             std::process::exit(1);
         });
     }
-    weather.clear().await;
+    let faults = weather.clear().await;
     fleet.revive().await?;
     sender.stop();
     let account = settle::settle(&stage, &mut fleet, &ledger, &progress).await?;
     progress.end();
-    show(options, seed, &rounds, &account);
-    Ok(account.is_right())
+    let right = account.is_right() && account.is_earned(progress.blows(), faults);
+    show(options, seed, &rounds, &account, right);
+    Ok(right)
 }
 
-fn show(options: &Options, seed: u64, rounds: &Rounds, account: &Account) {
+fn show(options: &Options, seed: u64, rounds: &Rounds, account: &Account, right: bool) {
     println!("\ncrash-test: store {}, replicas {}, seed {seed}", options.store_name(), options.replicas);
     for (name, value) in rounds.figures().into_iter().chain(account.figures()) {
         println!("  {name:24} {value}");
@@ -192,7 +193,7 @@ fn show(options: &Options, seed: u64, rounds: &Rounds, account: &Account) {
     for line in account.faults() {
         println!("  {line}");
     }
-    println!("{}", if account.is_right() { "nothing lost, nothing sent twice" } else { "NOT everything is right" });
+    println!("{}", if right { "nothing lost, nothing sent twice" } else { "NOT everything is right" });
 }
 
 /// Ctrl-C or SIGTERM.

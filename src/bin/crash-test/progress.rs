@@ -68,6 +68,12 @@ impl Progress {
         self.0.freezes.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Kills and freezes so far.
+    pub(super) fn blows(&self) -> usize {
+        let [_, kills, freezes] = self.counts();
+        usize::try_from(kills.saturating_add(freezes)).unwrap_or(usize::MAX)
+    }
+
     /// Rounds, kills and freezes so far.
     pub(super) fn counts(&self) -> [u32; 3] {
         [&self.0.rounds, &self.0.kills, &self.0.freezes].map(|count| count.load(Ordering::Relaxed))

@@ -14,6 +14,10 @@ use super::plan::Word;
 /// Most ids of one fault that are named.
 const NAMED: usize = 20;
 const UNKNOWN: &str = "unknown_outcome";
+/// The only failures the weather and the kills can bring about: a bridge that refuses everything is not one that lost nothing.
+const POSSIBLE: [&str; 3] = ["cast_rejected", "not_sent", "internal_error"];
+/// A kill or a freeze leaves at most this many calls in doubt: what may be in flight with one key.
+const IN_DOUBT: usize = 32;
 
 /// What GHL was told of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,6 +104,11 @@ impl Account {
     pub(super) fn is_right(&self) -> bool {
         let lists = [&self.lost, &self.doubled, &self.misreported, &self.unacknowledged, &self.wrongly_answered];
         lists.iter().all(|list| list.is_empty()) && self.reordered.is_empty() && self.strange + self.breaches == 0
+    }
+
+    /// Whether no more ended unsent than `blows` (kills and freezes) and Cast's `faults` can have brought about.
+    pub(super) fn is_earned(&self, blows: usize, faults: usize) -> bool {
+        self.unknown + self.failed <= blows * IN_DOUBT + faults
     }
 
     /// What time may still put right.
@@ -240,9 +249,9 @@ fn fate(entry: &Entry, told: &[Told], words: &[(usize, u32)]) -> Fate {
         _ if acknowledged(&entry.posts).is_none() => Fate::Unacknowledged,
         (Taken::Whole, Some(Told::Delivered)) => Fate::Sent,
         (_, Some(told)) if told.is_unknown() => Fate::Unknown,
-        (Taken::Nothing | Taken::Partly, Some(Told::Failed(_))) => Fate::Failed,
+        (Taken::Nothing | Taken::Partly, Some(Told::Failed(code))) if POSSIBLE.contains(&code.as_str()) => Fate::Failed,
         (Taken::Nothing | Taken::Partly, Some(Told::Delivered) | None) => Fate::Lost,
-        (Taken::Whole, Some(Told::Failed(_)) | None) | (_, Some(Told::Other)) => Fate::Misreported,
+        (_, Some(Told::Failed(_) | Told::Other)) | (Taken::Whole, None) => Fate::Misreported,
         (Taken::Twice, _) => Fate::Doubled,
     }
 }
@@ -279,6 +288,15 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+
+    #[test]
+    fn a_bridge_that_refuses_or_parks_everything_is_not_right() {
+        let refused = fate(&entry(0), &[Told::Failed("not_installed".to_owned())], &[]);
+        assert_eq!(refused, Fate::Misreported);
+        let parked = Account { accepted: 100, unknown: 100, ..Account::default() };
+        assert!(!parked.is_earned(3, 3));
+        assert!(parked.is_earned(3, 4));
+    }
 
     fn mono(at: u64) -> Mono {
         Mono(Duration::from_millis(at))

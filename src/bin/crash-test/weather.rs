@@ -3,6 +3,8 @@
 //! Owns the knobs of the fakes while it blows. Invariant: a fault is queued only after a call since the last one, so that a
 //! silence does not pile up faults for the first calls after it.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use cast_ghl_provider::clock::Clock;
@@ -28,6 +30,8 @@ pub(super) struct Weather {
     task: JoinHandle<()>,
     cast: FakeCast,
     ghl: FakeGhl,
+    /// Queued for Cast so far.
+    faults: Arc<AtomicUsize>,
 }
 
 impl Weather {
@@ -36,28 +40,32 @@ impl Weather {
         let faults = dice.pick(&FAULTS).copied().unwrap_or_default();
         println!("crash-test: Cast answers after 0 to {SLOWEST} ms; faults in {faults} of 1000 moments");
         let (cast, ghl) = (stage.cast.clone(), stage.ghl.clone());
-        let blow = blow(cast.clone(), ghl.clone(), stage.clock.clone(), dice, faults);
-        Self { task: tokio::spawn(blow), cast, ghl }
+        let queued = Arc::new(AtomicUsize::new(0));
+        let blow = blow(cast.clone(), ghl.clone(), stage.clock.clone(), dice, faults, Arc::clone(&queued));
+        Self { task: tokio::spawn(blow), cast, ghl, faults: queued }
     }
 
     /// Both vendors are well from now on.
-    pub(super) async fn clear(self) {
+    /// Answers how many faults Cast was given.
+    pub(super) async fn clear(self) -> usize {
         self.task.abort();
         // Its end by abortion is what was asked for.
         let _ = self.task.await;
         self.cast.set_latency(Duration::ZERO);
         self.cast.release();
         self.ghl.release();
+        self.faults.load(Ordering::Relaxed)
     }
 }
 
-async fn blow(cast: FakeCast, ghl: FakeGhl, clock: Clock, mut dice: Dice, faults: u32) {
+async fn blow(cast: FakeCast, ghl: FakeGhl, clock: Clock, mut dice: Dice, faults: u32, queued: Arc<AtomicUsize>) {
     let (mut sends, mut reports) = (cast.changes(), ghl.changes());
     loop {
         clock.sleep(dice.millis(5..=40)).await;
         cast.set_latency(dice.millis(0..=SLOWEST));
         if moved(&mut sends) && dice.chance(faults) {
             cast.fault_next(cast_fault(&mut dice));
+            queued.fetch_add(1, Ordering::Relaxed);
         }
         if moved(&mut reports) && dice.chance(faults) {
             ghl.fault_next(STATUS, ghl_fault(&mut dice));

@@ -2,7 +2,7 @@
 //!
 //! Pure but for being mutable; guarded by one short lock and never held across an await.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 use super::super::schedule::{After, Schedule};
@@ -92,7 +92,13 @@ impl Board {
             self.held_looked_at = now;
             held.extend(self.schedule.held_locations(HELD_LOOKS));
         }
-        Polled { strangers: self.schedule.strangers(), held, doubts: self.schedule.doubts() }
+        let doubts = self.schedule.doubts();
+        if !self.first_seen.is_empty() {
+            // One that its maker settled after all is waited for no more.
+            let open: HashSet<&DocId> = doubts.iter().collect();
+            self.first_seen.retain(|(id, _), _| open.contains(id));
+        }
+        Polled { strangers: self.schedule.strangers(), held, doubts }
     }
 
     /// This key pays for a location's messages from now on. One that is new to this term has sent nothing in it.
@@ -284,6 +290,39 @@ mod tests {
         }
         left.sort();
         assert_eq!(left, [DocId("c".to_owned()), DocId("d".to_owned())]);
+    }
+
+    #[test]
+    fn a_sighting_counts_from_its_first_look_and_anew_after_a_lapse() {
+        let mut board = Board::new(PACE);
+        let (id, attempt) = (DocId("a".to_owned()), AttemptId("1".to_owned()));
+        assert_eq!(board.sighting(&id, &attempt, at(10).0), at(10).0);
+        assert_eq!(board.sighting(&id, &attempt, at(40).0), at(10).0);
+        board.lapse();
+        assert_eq!(board.sighting(&id, &attempt, at(50).0), at(50).0);
+    }
+
+    #[test]
+    fn a_walk_that_read_a_job_before_it_ended_costs_a_look_and_no_order() {
+        for state in ["queued", "sending", "held"] {
+            let mut board = Board::new(PACE);
+            begin(&mut board, Epoch(1), 0);
+            let (first, pass) = picked(&mut board, Epoch(1), 10).expect("a job");
+            // Read now, and handed over when the job is long gone.
+            let mut stale = header("first");
+            stale.keys.state = Some(state.to_owned());
+            let seen = board.begin_term(Epoch(1), at(10).0);
+            board.back(Epoch(1), pass);
+            board.finished(Epoch(1), &first, After::Gone);
+            board.polled(seen, Discovered::Whole(vec![stale, header("second")]), BTreeSet::new(), at(11).1);
+            let (next, pass) = picked(&mut board, Epoch(1), 20).expect("the lane goes on");
+            assert_eq!(next, DocId("second".to_owned()), "{state}");
+            board.back(Epoch(1), pass);
+            board.finished(Epoch(1), &next, After::Gone);
+            // The look at the document says that it is gone; nothing else of the lane was held up.
+            board.set(&first, After::Gone);
+            assert_eq!(board.gauge(at(20).0).0, 0, "{state}");
+        }
     }
 
     #[test]

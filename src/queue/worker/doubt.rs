@@ -54,17 +54,19 @@ impl<H: Handler> Worker<H> {
     /// Marks the calls still in flight for the successor. Best effort: what can't be written stays `sending`.
     pub(super) async fn leave_in_doubt(&self) {
         let left: Vec<(AttemptId, DocId)> = self.in_flight().iter().map(|(a, d)| (a.clone(), d.clone())).collect();
-        for (attempt, id) in left {
+        let marks = left.iter().map(|(attempt, id)| async move {
             let marked = self
                 .parts()
                 .store
-                .update::<Message>(&id, |m| transition::doubt(m, &attempt).ok().map(|p| m.with(p)))
+                .update::<Message>(id, |m| transition::doubt(m, attempt).ok().map(|p| m.with(p)))
                 .await;
             match marked {
                 Ok(_) => tracing::warn!(job.id = %id, "left in doubt at shutdown"),
                 Err(e) => tracing::warn!(job.id = %id, error = %e, "left as being sent at shutdown"),
             }
-        }
+        });
+        // Side by side: a store that does not answer must not outlast the grace period, one call after the other.
+        futures_util::future::join_all(marks).await;
     }
 }
 

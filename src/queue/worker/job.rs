@@ -63,8 +63,11 @@ impl<H: Handler> Worker<H> {
                     Saved::Conflict => doubt::after(&stored.record),
                 });
             }
-            // A later term holds it: it leaves our view until we lead again.
-            Err(Refused::Superseded) => return Ok(After::Gone),
+            // A later term than ours, while our right holds: the leader document was lost or is an older copy.
+            Err(Refused::Superseded) => {
+                tracing::error!(job.id = %id, "claimed in a later term than this leader's: was the leader document restored?");
+                return Ok(After::Open(State::Queued, parts.clock.now().after(CORRUPT_PAUSE)));
+            }
             Err(_) => return Ok(doubt::after(&stored.record)),
         };
         let Saved::Done(claimed) = claimed else { return Ok(doubt::after(&stored.record)) };
@@ -125,7 +128,13 @@ impl<H: Handler> Worker<H> {
             Ok(Saved::Conflict) => return Ok(doubt::after(&claimed.record)),
             Err(e) => {
                 tracing::warn!(job.id = %id, error = %e, "the attempt was not acknowledged; it is withdrawn");
-                return Ok(self.withdraw(id, &attempt, claimed.revision, sending.epoch).await);
+                let after = self.withdraw(id, &attempt, claimed.revision, sending.epoch).await;
+                // Whatever keeps the record from landing must not be tried in a hot loop.
+                let soon = parts.clock.now().after(STORE_PAUSE);
+                return Ok(match after {
+                    After::Open(State::Queued, due) => After::Open(State::Queued, due.max(soon)),
+                    after => after,
+                });
             }
         };
         let outcome = if self.may_act(sending.epoch) {
@@ -189,6 +198,12 @@ impl<H: Handler> Worker<H> {
         let message = &stored.record;
         let next = match transition::record(message, attempt, outcome, parts.clock.now(), &parts.rules) {
             Ok(p) => message.with(p),
+            // One of many that were never sent is not kept for ever; nothing is lost with it.
+            Err(Refused::UnknownAttempt)
+                if *outcome == Recorded::NotSent && message.progress.attempts.len() >= transition::KEPT_ATTEMPTS =>
+            {
+                return Ok(Try::Landed(doubt::after(message)));
+            }
             // Its record was acknowledged: this read is older than that.
             Err(Refused::UnknownAttempt) => return Ok(Try::Again),
             Err(_) => return Ok(Try::Landed(doubt::after(message))),

@@ -32,6 +32,8 @@ pub struct EmbeddedStore {
     reader: Reader,
     /// Counting walks every open row: on a connection of its own, so that no look-up waits for it.
     counter: Reader,
+    /// So does a poll after another process's change: the same for it.
+    lookout: Reader,
 }
 
 impl EmbeddedStore {
@@ -60,8 +62,9 @@ impl EmbeddedStore {
 
     fn with(dir: &Path, path: PathBuf, writer: Writer, access: Access) -> Result<Self, StoreError> {
         let reader = Reader::start(path.clone(), access)?;
-        let counter = Reader::start(path, access)?;
-        Ok(Self { dir: dir.into(), writer, reader, counter })
+        let counter = Reader::start(path.clone(), access)?;
+        let lookout = Reader::start(path, access)?;
+        Ok(Self { dir: dir.into(), writer, reader, counter, lookout })
     }
 
     pub(super) async fn insert<R: Record>(&self, record: &R) -> Result<Inserted, StoreError> {
@@ -189,7 +192,7 @@ impl EmbeddedStore {
             Some(seq) if seen.foreign == Some(foreign) => Some(seq),
             _ => None,
         };
-        let (last, headers) = self.reader.run(move |db| open_headers(db, collection, since)).await?;
+        let (last, headers) = self.lookout.run(move |db| open_headers(db, collection, since)).await?;
         *seen = Discovery { last_seq: Some(last.max(since.unwrap_or(0))), foreign: Some(foreign) };
         Ok(if since.is_some() { Discovered::New(headers) } else { Discovered::Whole(headers) })
     }
@@ -230,7 +233,9 @@ fn name_sql(table: &str, seq: &str) -> String {
 /// The names of a batch away, the batch to tombstones, a batch of tombstones away.
 fn purge_sql(collection: Collection) -> (String, String, String) {
     let table = collection.name();
-    let batch = format!("SELECT seq FROM {table} WHERE strip_at <= ? ORDER BY strip_at LIMIT ?");
+    // What is still to be told, and may be, outlives its time: at most the day in which reports are repeated.
+    let told = "(report_at IS NULL OR waits IS NOT NULL)";
+    let batch = format!("SELECT seq FROM {table} WHERE strip_at <= ? AND {told} ORDER BY strip_at LIMIT ?");
     let unname = format!(
         "DELETE FROM {table}_names WHERE (name, seq) IN
              (SELECT named.value, doc.seq FROM {table} AS doc, json_each(doc.names) AS named WHERE doc.seq IN ({batch}))"

@@ -66,7 +66,9 @@ pub(super) fn of(query: Query) -> Option<Lookup> {
 
 /// Settled documents whose time to be stripped has come.
 pub(super) fn to_strip(now: UnixMillis) -> Document {
-    doc! { "k.strip_at": { "$lte": now.0 } }
+    // What is still to be told, and may be, outlives its time: at most the day in which reports are repeated.
+    let told = doc! { "$or": [{ "k.report_at": { "$exists": false } }, { "k.waits": { "$exists": true } }] };
+    doc! { "k.strip_at": { "$lte": now.0 }, "$and": [told] }
 }
 
 /// Tombstones settled so long ago that nobody repeats them.
