@@ -55,7 +55,7 @@ pub fn resend(message: &Message, now: UnixMillis) -> Result<Progress, Refusal> {
 }
 
 /// Sets a message aside for good. Parked and dead ones stay as they are and need nobody any more; one that waits is due at
-/// once, and the leader ends it at its next look instead of sending it ([`stopped`]).
+/// once, and the leader ends it at its next look instead of sending it (`stopped`).
 ///
 /// # Errors
 /// [`Refusal`] when it was or is being sent, failed in a way that needs nobody, or was dropped before.
