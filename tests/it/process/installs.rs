@@ -27,7 +27,8 @@ async fn an_agency_and_its_sub_accounts_are_listed_as_they_stand_beside_a_runnin
             let list = serving.command(&["installs", "list", "--company", AGENCY, "--json"]).await;
             assert_eq!(list.code, Some(0), "{}", list.err);
             let list: serde_json::Value = serde_json::from_str(&list.out).expect("one JSON document");
-            if list["installations"][0]["progress"]["connected"] == SUBS.len() {
+            let rows = list["installations"].as_array().expect("a list");
+            if rows[0]["progress"]["connected"] == SUBS.len() && rows.iter().all(|row| row["state"] == "active") {
                 return list;
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
