@@ -5,6 +5,7 @@
 //! Must not import `cast`, `store` or `oauth`.
 
 mod agency;
+mod conversation;
 mod error;
 mod message;
 mod token;
@@ -40,6 +41,24 @@ enum Call {
     FindContact,
     InstalledLocations,
     LocationToken,
+    Contact,
+    Thread,
+    SearchConversation,
+    CreateConversation,
+}
+
+/// An id that can stand in a path.
+struct PathId<'a>(&'a str);
+
+impl<'a> PathId<'a> {
+    /// URLs drop the segments that can't: the call would go to another endpoint.
+    fn new(id: &'a str) -> Result<Self, GhlError> {
+        if matches!(id, "" | "." | "..") {
+            let detail = "the id cannot stand in a path".to_owned();
+            return Err(GhlError::Transport { reached: Reached::No, detail });
+        }
+        Ok(Self(id))
+    }
 }
 
 /// Where a call goes. The `Version` header belongs to the endpoint, not to the API.
@@ -63,6 +82,10 @@ impl Call {
             Self::FindContact => (Method::GET, "/contacts/search/duplicate", CONTACTS),
             Self::InstalledLocations => (Method::GET, "/oauth/installedLocations", OAUTH),
             Self::LocationToken => (Method::POST, "/oauth/locationToken", OAUTH),
+            Self::Contact => (Method::PUT, "/contacts/{id}", CONTACTS),
+            Self::Thread => (Method::GET, "/conversations/{id}/messages", CONVERSATIONS),
+            Self::SearchConversation => (Method::GET, "/conversations/search", CONVERSATIONS),
+            Self::CreateConversation => (Method::POST, "/conversations", CONVERSATIONS),
         };
         Endpoint { method, path, version }
     }
@@ -147,12 +170,8 @@ impl GhlClient {
     /// `Transport` or `Api`. An id that cannot stand in a path (empty, `.` or `..`) is `Transport`, not sent.
     #[tracing::instrument(name = "ghl.status", skip_all, fields(message.id = message_id))]
     pub async fn update_status(&self, token: &Secret, message_id: &str, update: &StatusUpdate) -> Result<(), GhlError> {
-        if matches!(message_id, "" | "." | "..") {
-            // URLs drop such a segment: the call would go to another endpoint.
-            let detail = "the message id cannot stand in a path".to_owned();
-            return Err(GhlError::Transport { reached: Reached::No, detail });
-        }
-        let request = self.authorised(Call::MessageStatus, message_id, token).json(&update.body());
+        let id = PathId::new(message_id)?;
+        let request = self.authorised(Call::MessageStatus, id.0, token).json(&update.body());
         taken(request).await.map(drop)
     }
 

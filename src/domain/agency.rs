@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::id::{CompanyId, LocationId};
 use super::installation::{Grant, GrantKind, Health, Installation};
 use super::message::DOCUMENT_VERSION;
+use super::post::PostMemory;
 use super::retry;
 use super::time::UnixMillis;
 
@@ -176,6 +177,7 @@ impl Installation {
             installed_at: now,
             uninstalled_at: None,
             inbound_phone_refused: false,
+            post: PostMemory::default(),
             install_to_future: false,
             approve_all: false,
             approved_locations: Vec::new(),

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::agency::{Cascade, Doubt, Listing, Mint};
 use super::id::{CompanyId, DocId, LocationId};
 use super::message::{DOCUMENT_VERSION, FailureCode};
+use super::post::PostMemory;
 use super::time::UnixMillis;
 
 /// A secret at rest: AES-256-GCM under the key `kid`, or in the clear where the operator said so out loud.
@@ -127,6 +128,9 @@ pub struct Installation {
     /// GHL refused the property `phone` on inbound messages of this location.
     #[serde(default)]
     pub inbound_phone_refused: bool,
+    /// What else it taught us of how replies are posted there.
+    #[serde(default, skip_serializing_if = "PostMemory::is_empty")]
+    pub post: PostMemory,
     /// Agency installs: new sub-accounts follow by themselves.
     #[serde(default)]
     pub install_to_future: bool,
@@ -177,6 +181,7 @@ impl Installation {
             installed_at: now,
             uninstalled_at: None,
             inbound_phone_refused: false,
+            post: PostMemory::default(),
             install_to_future: false,
             approve_all: false,
             approved_locations: Vec::new(),

@@ -16,6 +16,7 @@ pub mod message;
 pub mod outcome;
 pub mod phone;
 pub mod refresh;
+pub mod post;
 pub mod report;
 pub mod resend;
 pub mod retry;

@@ -229,6 +229,7 @@ impl Tokens {
                         // What GHL taught us of the location outlives the grant; so does the order of its events, and an
                         // agency's end goes on for the locations it had before.
                         inbound_phone_refused: old.inbound_phone_refused,
+                        post: old.post.clone(),
                         version_id: old.version_id.clone().or_else(|| fresh.version_id.clone()),
                         company: fresh.company.clone().or_else(|| old.company.clone()),
                         last_event_at: old.last_event_at,

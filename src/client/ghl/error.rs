@@ -99,6 +99,12 @@ impl ApiRefusal {
         matches!(self.status, 400 | 422) && self.says("conversationproviderid/type")
     }
 
+    /// "already exists": somebody made it first.
+    #[must_use]
+    pub fn is_already_there(&self) -> bool {
+        matches!(self.status, 400 | 409 | 422) && self.says("already exist")
+    }
+
     /// Whether a 400 or 422 names `property` as a whole word.
     #[must_use]
     pub fn names(&self, property: &str) -> bool {

@@ -1,4 +1,4 @@
-//! Contacts: upsert, search, do-not-disturb.
+//! Contacts: upsert, search, do-not-disturb, and the hook that tells of it.
 //!
 //! Owns ghl contract §5 ("resolving the contact"). An upsert that carries `tags` or `name`, which would overwrite what
 //! people keep there, is refused as undeclared: stricter than the vendor, on purpose.
@@ -8,6 +8,7 @@ use axum::http::{Request, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::date::rfc3339;
 use super::refusal::Refusal;
 use super::route::{Served, no_access};
 use super::seen::ContactSeen;
@@ -112,6 +113,27 @@ impl World {
         };
         contact.dnd = Some(json!({"SMS": {"status": status, "message": message, "code": code}}));
         Ok((StatusCode::OK, json!({"succeded": true, "contact": shown(contact)})))
+    }
+}
+
+impl World {
+    /// Sets a contact's block for SMS as an agent does in the CRM; the body of its `ContactDndUpdate`, which has no `appId`.
+    pub(super) fn agent_sets_dnd(&mut self, contact_id: &str, blocked: bool) -> Vec<u8> {
+        let (sent_at, webhook_id) = (rfc3339(self.now()), self.fresh_id("WHK"));
+        let settings = json!({"SMS": {"status": if blocked { "active" } else { "inactive" }}});
+        let Some(contact) = self.contacts.get_mut(contact_id) else { return Vec::new() };
+        contact.dnd = Some(settings.clone());
+        let body = json!({
+            "type": "ContactDndUpdate",
+            "locationId": contact.location_id,
+            "id": contact.id,
+            "phone": contact.phone,
+            "dnd": false,
+            "dndSettings": settings,
+            "timestamp": sent_at,
+            "webhookId": webhook_id,
+        });
+        Value::to_string(&body).into_bytes()
     }
 }
 

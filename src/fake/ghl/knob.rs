@@ -203,6 +203,16 @@ pub enum PhoneRule {
     Refused,
 }
 
+/// By what an inbound message is addressed (§5: one of the two is enough).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum AddresseeRule {
+    /// By contact or conversation.
+    #[default]
+    Either,
+    /// 400 unless it names the conversation.
+    Conversation,
+}
+
 /// The key of the set-up check's list (§7).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ChannelSpelling {

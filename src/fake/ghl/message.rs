@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::date::{is_rfc3339, rfc3339};
-use super::knob::{PhoneRule, ProviderIdRule, ProviderKind};
+use super::knob::{AddresseeRule, PhoneRule, ProviderIdRule, ProviderKind};
 use super::location::number;
 use super::refusal::Refusal;
 use super::route::{Served, no_access};
@@ -84,6 +84,9 @@ impl World {
     pub(super) fn add_inbound(&mut self, call: &Request<Bytes>, location: &str) -> Served {
         let body: InboundBody = wire::json(call)?;
         self.check_inbound(&body, location)?;
+        if self.rules.addressee == AddresseeRule::Conversation && body.conversation_id.is_none() {
+            return Err(Refusal::bad_request("conversationId is required"));
+        }
         let contact = self.addressee(&body, location)?.clone();
         let mut reply = json!({
             "success": true,

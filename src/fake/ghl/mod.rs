@@ -5,6 +5,7 @@
 //! be set. Must not import `client` or `store`.
 
 mod contact;
+mod conversation;
 mod date;
 mod fault;
 mod knob;
@@ -31,8 +32,8 @@ use tokio::sync::watch;
 
 pub use self::fault::GhlFault;
 pub use self::knob::{
-    ChannelSpelling, DEFAULT_COMPANY, DEFAULT_LOCATION, DEFAULT_USER, FakeGhlOptions, GrantHealth, Install,
-    InstallTarget, MintShape, PhoneRule, ProviderIdRule, ProviderKind, SCOPES, TokenSpelling, UserType,
+    AddresseeRule, ChannelSpelling, DEFAULT_COMPANY, DEFAULT_LOCATION, DEFAULT_USER, FakeGhlOptions, GrantHealth,
+    Install, InstallTarget, MintShape, PhoneRule, ProviderIdRule, ProviderKind, SCOPES, TokenSpelling, UserType,
 };
 pub use self::lifecycle::LifecycleHook;
 pub use self::limit::RateLimit;
@@ -206,6 +207,14 @@ impl FakeGhl {
         }
     }
 
+    /// An agent sets or clears a contact's do-not-disturb setting for SMS; the hook that tells of it, not yet posted. Its bytes
+    /// may be posted any number of times.
+    pub fn agent_sets_dnd(&self, contact_id: &str, blocked: bool) -> Vec<u8> {
+        let body = self.world().agent_sets_dnd(contact_id, blocked);
+        self.server.touch();
+        body
+    }
+
     /// Makes a message known whose webhook a test posts itself.
     pub fn register_message(&self, location_id: &str, message_id: &str) {
         self.world().register(location_id, message_id, None);
@@ -289,6 +298,16 @@ impl FakeGhl {
     /// Whether inbound messages may carry `phone`.
     pub fn set_phone_rule(&self, rule: PhoneRule) {
         self.world().rules.phone = rule;
+    }
+
+    /// By what inbound messages must be addressed.
+    pub fn set_addressee_rule(&self, rule: AddresseeRule) {
+        self.world().rules.addressee = rule;
+    }
+
+    /// The next `count` searches for conversations find nothing, whatever is there.
+    pub fn let_search_lag(&self, count: u32) {
+        self.world().rules.search_behind = count;
     }
 
     /// The next `count` inbound messages in order are answered 2xx without `messageId`, and not stored.

@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use super::fault::Faults;
 use super::knob::{
-    ChannelSpelling, FakeGhlOptions, GrantHealth, Install, InstallTarget, MintShape, PhoneRule, ProviderIdRule,
-    ProviderKind, TokenSpelling,
+    AddresseeRule, ChannelSpelling, FakeGhlOptions, GrantHealth, Install, InstallTarget, MintShape, PhoneRule,
+    ProviderIdRule, ProviderKind, TokenSpelling,
 };
 use super::limit::Window;
 use super::seen::{ContactSeen, Direction, GhlCall, InboundSeen, StatusSeen};
@@ -53,6 +53,9 @@ pub(super) struct Rules {
     pub(super) provider_kind: HashMap<String, ProviderKind>,
     pub(super) provider_id: ProviderIdRule,
     pub(super) phone: PhoneRule,
+    pub(super) addressee: AddresseeRule,
+    /// So many searches do not know a conversation yet that is there.
+    pub(super) search_behind: u32,
     pub(super) mint: MintShape,
     pub(super) token_spelling: TokenSpelling,
     pub(super) channel_spelling: ChannelSpelling,
