@@ -18,7 +18,7 @@ use std::time::Duration;
 use axum::Router;
 
 use crate::clock::Clock;
-use crate::delivery::{InboundWorker, Outbound, Reporter};
+use crate::delivery::{InboundWorker, Mirrors, Outbound, Reporter};
 use crate::leader::Leadership;
 use crate::lifecycle::{Condition, Stop};
 use crate::oauth::{Agency, Tokens};
@@ -67,6 +67,7 @@ pub struct App {
     pub(crate) worker: Worker<Outbound>,
     pub(crate) reporter: Reporter,
     pub(crate) inbound: InboundWorker,
+    pub(crate) mirrors: Mirrors,
     pub(crate) tokens: Tokens,
     pub(crate) agency: Agency,
     pub(crate) purger: Purger,
@@ -107,6 +108,12 @@ impl App {
     #[must_use]
     pub fn inbound(&self) -> &InboundWorker {
         &self.inbound
+    }
+
+    /// What tells the CRM of opt-outs, to be stepped.
+    #[must_use]
+    pub fn mirrors(&self) -> &Mirrors {
+        &self.mirrors
     }
 
     /// The token keeper.

@@ -19,6 +19,7 @@ pub mod leader;
 pub mod lifecycle;
 pub mod oauth;
 pub mod operator;
+pub mod opt_out;
 pub mod pacing;
 pub mod queue;
 pub mod random;

@@ -8,16 +8,18 @@ use crate::client::builder::{HttpSettings as ClientSettings, http_client};
 use crate::client::cast::CastClient;
 use crate::client::ghl::{GhlClient, TokenApp};
 use crate::clock::Clock;
-use crate::config::{self, ConfigErrors, Problem, SealConfig, SealKey, ServeConfig, StoreConfig};
-use crate::delivery::{InboundSettings, InboundWorker, LoopParts, Outbound, OutboundSettings, Reporter};
+use crate::config::{self, ConfigErrors, OptOutConfig, Problem, SealConfig, SealKey, ServeConfig, StoreConfig};
+use crate::delivery::{InboundSettings, InboundWorker, LoopParts, Mirrors, Outbound, OutboundSettings, Reporter};
 use crate::domain::compose::{self, ComposeRules};
 use crate::domain::id::LocationId;
+use crate::domain::opt_out::Words;
 use crate::domain::transition::{self, Rules};
 use crate::ghl_pace::SharedPace;
 use crate::http::{HttpParts, HttpSettings, Slots, router};
 use crate::leader::{Kind, Leadership};
 use crate::lifecycle::{Bells, Condition, Stop};
 use crate::oauth::{Agency, AgencySettings, Installer, InstallerSettings, Tokens, TokensParts};
+use crate::opt_out::OptOuts;
 use crate::pacing::Pace;
 use crate::queue::{Admission, Bounds, Census, Enqueue, Worker, WorkerParts};
 use crate::rekey::Rekeyer;
@@ -62,11 +64,13 @@ impl App {
             tokens.clone(),
             AgencySettings { app_id: app_id(config).to_owned(), retention: config.policy.retention },
         );
+        let opt_outs = OptOuts::new(store.clone(), clock.clone(), bells.clone(), words(config));
         let handler = Outbound::new(
             store.clone(),
             CastClient::new(http, config.cast.api_url.clone()),
             clock.clone(),
             outbound_settings(config),
+            opt_outs.clone(),
         );
         let worker = Worker::new(
             WorkerParts {
@@ -93,7 +97,8 @@ impl App {
             pace,
         };
         let reporter = Reporter::new(loops.clone());
-        let inbound = InboundWorker::new(loops, inbound_settings(config));
+        let inbound = InboundWorker::new(loops.clone(), opt_outs.clone(), inbound_settings(config));
+        let mirrors = Mirrors::new(loops);
         let rekeyer = Rekeyer::new(store.clone(), ring, clock.clone(), leadership.clone());
         let memory = config.policy.replay_memory;
         let purger = Purger::new(store.clone(), clock.clone(), leadership.clone(), memory);
@@ -101,7 +106,15 @@ impl App {
         let census = Census::new(store.clone(), clock.clone(), admission.clone(), condition.clone(), metrics.clone());
         let me = leadership.me();
         let router = router(HttpParts {
-            enqueue: Enqueue::new(store.clone(), clock.clone(), bells, me, config.policy.retention, admission),
+            enqueue: Enqueue::new(
+                store.clone(),
+                clock.clone(),
+                bells,
+                me,
+                config.policy.retention,
+                admission,
+                opt_outs,
+            ),
             keys,
             installer: Installer::new(tokens.clone(), installer_settings(config)),
             condition: condition.clone(),
@@ -122,6 +135,7 @@ impl App {
             worker,
             reporter,
             inbound,
+            mirrors,
             tokens,
             agency,
             purger,
@@ -279,6 +293,11 @@ fn inbound_settings(config: &ServeConfig) -> InboundSettings {
 fn app_id(config: &ServeConfig) -> &str {
     let client_id = config.ghl.client_id.as_str();
     client_id.split_once('-').map_or(client_id, |(app_id, _)| app_id)
+}
+
+fn words(config: &ServeConfig) -> Option<Words> {
+    let OptOutConfig { enabled, stop, start } = &config.opt_out;
+    enabled.then(|| Words::new(stop, start))
 }
 
 /// The path of the redirect URI: the public address may have one of its own in front.

@@ -123,6 +123,11 @@ impl App {
             agency.run(&stop).await;
             "installation"
         });
+        let (mirrors, stop) = (self.mirrors.clone(), self.stop.clone());
+        loops.spawn(async move {
+            mirrors.run(&stop).await;
+            "opt-out"
+        });
         let (purger, stop) = (self.purger.clone(), self.stop.clone());
         loops.spawn(async move {
             purger.run(&stop).await;

@@ -16,7 +16,7 @@ pub fn describe(config: &ServeConfig) -> String {
         rows::<Web, 6>(web(config)),
         rows::<Ghl, 10>(ghl(config)),
         rows::<Cast, 5>(cast(config)),
-        rows::<Replies, 2>(replies(config)),
+        rows::<Replies, 5>(replies(config)),
         rows::<Store, 4>(store(config)),
         rows::<Policy, 10>(policy(config)),
         rows::<Log, 2>(log(config)),
@@ -72,8 +72,15 @@ fn cast(config: &ServeConfig) -> [String; 5] {
     ]
 }
 
-fn replies(config: &ServeConfig) -> [String; 2] {
-    [set(config.inbound_api_key.is_some()), text(config.policy.default_location_id.as_deref())]
+fn replies(config: &ServeConfig) -> [String; 5] {
+    let opt_out = &config.opt_out;
+    [
+        set(config.inbound_api_key.is_some()),
+        text(config.policy.default_location_id.as_deref()),
+        opt_out.enabled.to_string(),
+        opt_out.stop.join(","),
+        opt_out.start.join(","),
+    ]
 }
 
 fn store(config: &ServeConfig) -> [String; 4] {

@@ -3,7 +3,7 @@
 //! Owns the variables, their defaults and bounds, and `.env.example`. Its invariants: a configuration that exists
 //! is complete and free of contradictions, and no secret's value is in any error, warning, `Debug` or table.
 //! Imported by app, sandbox and cli alone: other modules take their own small settings. Imports nothing of the
-//! crate but `domain::secret`, touches no file, and reads the process environment in one function.
+//! crate but `domain`, touches no file, and reads the process environment in one function.
 
 mod describe;
 mod mongo_uri;
@@ -71,6 +71,8 @@ pub struct ServeConfig {
     pub policy: PolicyConfig,
     /// The key that guards the inbound endpoint; without it the endpoint does not exist.
     pub inbound_api_key: Option<Secret>,
+    /// Replies that stop and start messages.
+    pub opt_out: OptOutConfig,
     /// Logging.
     pub log: LogConfig,
     /// What is allowed and worth saying at start, one sentence each.
@@ -96,14 +98,15 @@ impl ServeConfig {
         let http = reading.web();
         let ghl = reading.ghl(checks);
         let cast = reading.cast();
-        let (inbound_api_key, default_location_id) = reading.replies();
+        let (inbound_api_key, default_location_id, opt_out) = reading.replies();
         let (store, seal) = reading.store();
         let policy = reading.policy(default_location_id);
         let log = reading.log(checks);
         reading.unknown_names();
         match (http, ghl, cast) {
             (Some(http), Some(ghl), Some(cast)) if reading.errors.is_empty() => {
-                Ok(Self { http, ghl, cast, store, seal, policy, inbound_api_key, log, warnings: reading.warnings })
+                let warnings = reading.warnings;
+                Ok(Self { http, ghl, cast, store, seal, policy, inbound_api_key, opt_out, log, warnings })
             }
             _ => Err(reading.errors),
         }
@@ -312,6 +315,17 @@ pub struct PolicyConfig {
     pub disk_reserve: u64,
     /// The location that gets replies nobody else can be found for.
     pub default_location_id: Option<String>,
+}
+
+/// Replies that stop and start messages.
+#[derive(Debug, Clone)]
+pub struct OptOutConfig {
+    /// Whether they do.
+    pub enabled: bool,
+    /// Words that stop; never empty, none of them among those that start.
+    pub stop: Vec<String>,
+    /// Words that start; never empty.
+    pub start: Vec<String>,
 }
 
 /// Logging.

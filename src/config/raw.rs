@@ -113,10 +113,18 @@ pub(super) struct Replies {
     /// The sub-account that gets replies nobody else can be found for. Ignored once more than one company has
     /// installed the app.
     pub default_location_id: Option<String>,
+    /// Whether a reply of one of OPT_OUT_WORDS stops further messages, `true` or `false`. With `false` no message is
+    /// held back, whatever people replied before.
+    pub opt_out: Option<String>,
+    /// Replies that stop messages, separated by commas: the whole reply, in any case, with or without `.` and `!`.
+    pub opt_out_words: Option<String>,
+    /// Replies that allow messages again, separated by commas.
+    pub opt_in_words: Option<String>,
 }
 
 impl Group for Replies {
-    const NAMES: &'static [&'static str] = &["INBOUND_API_KEY", "DEFAULT_LOCATION_ID"];
+    const NAMES: &'static [&'static str] =
+        &["INBOUND_API_KEY", "DEFAULT_LOCATION_ID", "OPT_OUT", "OPT_OUT_WORDS", "OPT_IN_WORDS"];
 }
 
 /// Store and keys
@@ -198,12 +206,6 @@ impl Group for Log {
 /// Not supported yet: setting one of these is a warning
 #[derive(Deserialize, Default)]
 pub(super) struct Later {
-    /// Not supported yet. Whether a reply of one of OPT_OUT_WORDS stops further messages, `true` or `false`.
-    pub opt_out: Option<String>,
-    /// Not supported yet. Replies that stop messages, separated by commas.
-    pub opt_out_words: Option<String>,
-    /// Not supported yet. Replies that allow messages again, separated by commas.
-    pub opt_in_words: Option<String>,
     /// Not supported yet. Who may use CAST_API_KEY: `allow` every sub-account, `approve` each first, or `off`.
     pub shared_key: Option<String>,
     /// Not supported yet. Most parts a sub-account may send a day on the shared key; 0 sets no limit.
@@ -213,6 +215,5 @@ pub(super) struct Later {
 }
 
 impl Group for Later {
-    const NAMES: &'static [&'static str] =
-        &["OPT_OUT", "OPT_OUT_WORDS", "OPT_IN_WORDS", "SHARED_KEY", "LOCATION_DAILY_PARTS", "ADMIN_API_KEY"];
+    const NAMES: &'static [&'static str] = &["SHARED_KEY", "LOCATION_DAILY_PARTS", "ADMIN_API_KEY"];
 }

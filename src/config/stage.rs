@@ -16,15 +16,20 @@ use super::name::{self, Verdict};
 use super::raw::{Cast, Ghl, Group, Later, Log, Policy, Replies, Store, Web};
 use super::value::{self, Wrong};
 use super::{
-    CastConfig, Checks, ConfigErrors, Encryption, GhlConfig, HttpConfig, LogConfig, PolicyConfig, Problem, SealConfig,
-    StoreConfig, Words, mongo_uri, seal_key,
+    CastConfig, Checks, ConfigErrors, Encryption, GhlConfig, HttpConfig, LogConfig, OptOutConfig, PolicyConfig,
+    Problem, SealConfig, StoreConfig, Words, mongo_uri, seal_key,
 };
+use crate::domain::opt_out::folded;
 use crate::domain::secret::Secret;
 
 /// The six scopes of the bridge's own calls, the two that agency installs cannot work without, and the one of the
 /// set-up check (GHL contract, OAuth).
 const DEFAULT_SCOPES: &str = "conversations/message.write conversations/message.readonly conversations.write \
     conversations.readonly contacts.readonly contacts.write oauth.readonly oauth.write locations.readonly";
+
+/// What people reply who want no more messages, and who want them again (bridge rules, inbound).
+const STOP_WORDS: [&str; 4] = ["STOP", "STOPALL", "STOP ALL", "UNSUBSCRIBE"];
+const START_WORDS: [&str; 3] = ["START", "UNSTOP", "SUBSCRIBE"];
 
 /// The scope that carries the delivery webhook itself.
 const DELIVERY_SCOPE: &str = "conversations/message.write";
@@ -234,11 +239,25 @@ impl Reading {
         })
     }
 
-    pub fn replies(&mut self) -> (Option<Secret>, Option<String>) {
+    pub fn replies(&mut self) -> (Option<Secret>, Option<String>, OptOutConfig) {
         let raw: Replies = self.group();
         let key = self.take("INBOUND_API_KEY", raw.inbound_api_key, value::guard);
         let location = self.take("DEFAULT_LOCATION_ID", raw.default_location_id, value::crm_id);
-        (key, location)
+        let enabled: bool = self.word("OPT_OUT", raw.opt_out);
+        let default = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+        let stop = self.take("OPT_OUT_WORDS", raw.opt_out_words, value::reply_words);
+        let stop: Vec<String> = stop.unwrap_or_else(|| default(&STOP_WORDS));
+        let start = self.take("OPT_IN_WORDS", raw.opt_in_words, value::reply_words);
+        let start: Vec<String> = start.unwrap_or_else(|| default(&START_WORDS));
+        let stops = |word: &&String| stop.iter().any(|other| folded(other) == folded(word));
+        if let Some(both) = start.iter().find(stops) {
+            let wrong = format!("holds {}, which is one of OPT_OUT_WORDS", value::echo(both));
+            self.errors.push(Problem::new("OPT_IN_WORDS", &wrong, "leave it out of one of the two"));
+        }
+        if !enabled {
+            self.warnings.push("OPT_OUT: false, so a person who replies STOP goes on getting messages".to_owned());
+        }
+        (key, location, OptOutConfig { enabled, stop, start })
     }
 
     pub fn store(&mut self) -> (StoreConfig, SealConfig) {
@@ -318,14 +337,7 @@ impl Reading {
     /// What a later release will obey: one warning for all that is set.
     fn later(&mut self) {
         let raw: Later = self.group();
-        let values = [
-            &raw.opt_out,
-            &raw.opt_out_words,
-            &raw.opt_in_words,
-            &raw.shared_key,
-            &raw.location_daily_parts,
-            &raw.admin_api_key,
-        ];
+        let values = [&raw.shared_key, &raw.location_daily_parts, &raw.admin_api_key];
         let set: Vec<&str> =
             Later::NAMES.iter().zip(values).filter_map(|(name, value)| value.as_ref().map(|_| *name)).collect();
         if !set.is_empty() {

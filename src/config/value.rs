@@ -12,6 +12,7 @@ use std::time::Duration;
 use url::Url;
 
 use super::Words;
+use crate::domain::opt_out::folded;
 use crate::domain::secret::Secret;
 
 /// What is wrong with a value and what would be right, as halves of one sentence.
@@ -218,6 +219,27 @@ pub(super) fn scopes(text: &str) -> Result<Vec<String>, Wrong> {
         }
     }
     Ok(scopes)
+}
+
+/// Longest word a person can be asked to reply.
+const REPLY_WORD_MAX: usize = 40;
+
+/// Words that people reply, separated by commas, each once in the order given.
+pub(super) fn reply_words(text: &str) -> Result<Vec<String>, Wrong> {
+    let right = "give words such as STOP,STOP ALL";
+    let mut words: Vec<String> = Vec::new();
+    for word in text.split(',').map(str::trim) {
+        if folded(word).is_empty() {
+            return Err(Wrong::new("holds a word without a letter or digit", right));
+        }
+        if word.chars().count() > REPLY_WORD_MAX || word.chars().any(char::is_control) {
+            return Err(Wrong::new(format!("holds a word of more than {REPLY_WORD_MAX} plain characters"), right));
+        }
+        if !words.iter().any(|known| folded(known) == folded(word)) {
+            words.push(word.to_owned());
+        }
+    }
+    Ok(words)
 }
 
 /// A key or id that travels in a header or form: visible ASCII without spaces.

@@ -1,6 +1,9 @@
 //! Inbound: a stored reply is routed, its contact found, and the message posted, each step recorded.
 //!
-//! Invariant: better twice than lost, and never guessed into a stranger's CRM. What follows a step is `domain::inbound`'s.
+//! Invariant: better twice than lost, never guessed into a stranger's CRM, and a wish to stop is heeded before all else. What
+//! follows a step is `domain::inbound`'s; how a reply is posted is `post`'s.
+
+mod post;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -8,12 +11,13 @@ use std::time::{Duration, SystemTime};
 
 use futures_util::{StreamExt as _, stream};
 
+use self::post::Addressed;
 use super::LoopParts;
 use crate::client::Reached;
-use crate::client::ghl::{ApiRefusal, GhlError, InboundPost, InboundPosted, ProviderKind, Thread};
+use crate::client::ghl::GhlError;
 use crate::domain::contact::ContactNote;
 use crate::domain::id::{CompanyId, DocId, LocationId};
-use crate::domain::inbound::{self, Reply, ReplyProgress, ReplyState, ReplyStep, Sender};
+use crate::domain::inbound::{self, Reply, ReplyProgress, ReplyState, ReplyStep};
 use crate::domain::installation::Installation;
 use crate::domain::message::DOCUMENT_VERSION;
 use crate::domain::phone::Phone;
@@ -22,6 +26,7 @@ use crate::domain::time::UnixMillis;
 use crate::ghl_pace::Turn;
 use crate::lifecycle::Stop;
 use crate::oauth::CallError;
+use crate::opt_out::{OptOuts, senders};
 use crate::store::{Inserted, Query, StoreError};
 
 /// Replies read at once.
@@ -48,14 +53,15 @@ pub struct InboundWorker(Arc<Inner>);
 
 struct Inner {
     parts: LoopParts,
+    opt_outs: OptOuts,
     settings: InboundSettings,
 }
 
 impl InboundWorker {
     /// A worker that has posted nothing yet.
     #[must_use]
-    pub fn new(parts: LoopParts, settings: InboundSettings) -> Self {
-        Self(Arc::new(Inner { parts, settings }))
+    pub fn new(parts: LoopParts, opt_outs: OptOuts, settings: InboundSettings) -> Self {
+        Self(Arc::new(Inner { parts, opt_outs, settings }))
     }
 
     /// Takes every due reply one step further; answers how many moved.
@@ -66,6 +72,7 @@ impl InboundWorker {
         if self.0.parts.leadership.right().is_none() {
             return Ok(0);
         }
+        self.hear().await?;
         let now = self.0.parts.clock.now();
         let due = self.0.parts.store.find::<Reply>(Query::Due { now, limit: BATCH }).await?;
         // In order by sender: only the earliest open reply of a lane moves, and each lane once.
@@ -79,7 +86,8 @@ impl InboundWorker {
                 let first = self.0.parts.store.find::<Reply>(query).await?.pop();
                 let waits = first.as_ref().map(|s| s.record.progress.due_at).filter(|at| *at > now);
                 lanes.insert(lane.clone(), waits);
-                heads.extend(first.filter(|_| waits.is_none()));
+                // A wish that could not be heeded keeps its lane: nothing is done about the reply before.
+                heads.extend(first.filter(|s| waits.is_none() && s.record.unheard().is_none()));
             }
             if let Some(until) = lanes.get(&lane).copied().flatten() {
                 self.wait_behind(&stored.record.id, until).await?;
@@ -97,6 +105,16 @@ impl InboundWorker {
             })
             .await;
         Ok(moved)
+    }
+
+    /// Wishes that could not be heeded when they came, whatever their lanes wait for.
+    async fn hear(&self) -> Result<(), StoreError> {
+        for id in self.0.opt_outs.unheard(BATCH).await? {
+            if let Err(e) = self.0.opt_outs.hear(&id).await {
+                tracing::warn!(inbound.id = %id, error = %e, "a STOP or START can't be heeded now");
+            }
+        }
+        Ok(())
     }
 
     /// What stands behind a reply that waits is not due either: it would fill the batch, and nobody else would be read.
@@ -141,7 +159,10 @@ impl InboundWorker {
         let step = match (&p.location, &p.contact_id) {
             (None, _) => self.route(reply, phone).await?,
             (Some(location), None) => self.contact(location, phone, p.tries).await?,
-            (Some(location), Some(contact)) => self.post(reply, location, phone, contact).await?,
+            (Some(location), Some(contact)) => {
+                let to = Addressed { reply, location, phone, contact };
+                if p.look_first { self.look(to).await? } else { self.post(to).await? }
+            }
         };
         self.0.parts.metrics.reply(word(&step));
         let jitter = crate::random::unit();
@@ -155,26 +176,20 @@ impl InboundWorker {
             })
             .await?;
         tracing::info!(inbound.id = %reply.id, step = word(&step), "inbound");
+        if let (ReplyStep::Posted { .. }, Some(_), Some(location)) = (&step, reply.accepted.wish, &p.location) {
+            self.0.opt_outs.posted(location, phone).await?;
+        }
         Ok(())
     }
 
     async fn route(&self, reply: &Reply, phone: &Phone) -> Result<ReplyStep, StoreError> {
-        let lane = Query::Lane { lane: phone.e164().to_owned(), limit: SENDERS };
-        let notes = self.0.parts.store.find::<ContactNote>(lane).await?;
-        let senders: Vec<Sender> = notes
-            .into_iter()
-            .filter_map(|s| {
-                let note = s.record;
-                let at = note.last_outbound_at?;
-                Some(Sender { location: note.location, company: note.company, last_outbound_at: at })
-            })
-            .collect();
+        let senders = senders(&self.0.parts.store, phone, SENDERS).await?;
         let default = match &self.0.settings.default_location {
             Some(default) if reply.accepted.location.is_none() => self.default_if_one_company(default).await?,
             _ => None,
         };
         let now = self.0.parts.clock.now();
-        let routed = inbound::route(reply.accepted.location.as_ref(), &senders, default.as_ref(), now);
+        let routed = inbound::route(reply.accepted.location.as_ref(), None, &senders, default.as_ref(), now);
         Ok(routed.map_or(ReplyStep::Unrouted, ReplyStep::Routed))
     }
 
@@ -242,95 +257,6 @@ impl InboundWorker {
         Ok(ReplyStep::ContactFound(contact))
     }
 
-    async fn post(
-        &self,
-        reply: &Reply,
-        location: &LocationId,
-        phone: &Phone,
-        contact: &str,
-    ) -> Result<ReplyStep, StoreError> {
-        if let Some(wait) = self.not_its_turn(location) {
-            return Ok(wait);
-        }
-        let installation = self.0.parts.store.get::<Installation>(&DocId::location(location)).await?;
-        let mut with_phone = !installation.is_some_and(|s| s.record.inbound_phone_refused);
-        let mut with_provider = true;
-        loop {
-            match self.post_once(reply, location, phone, contact, with_phone, with_provider).await {
-                Ok(posted) => {
-                    let InboundPosted { message_id, conversation_id, .. } = posted;
-                    return Ok(ReplyStep::Posted { message: message_id, conversation: conversation_id });
-                }
-                Err(CallError::Ghl(GhlError::Api(refusal))) if with_phone && refusal.names("phone") => {
-                    with_phone = false;
-                    self.remember_refusal(location).await?;
-                }
-                Err(CallError::Ghl(GhlError::Api(refusal)))
-                    if with_provider && refusal.names("conversationProviderId") && !refusal.is_wrong_kind() =>
-                {
-                    with_provider = false;
-                }
-                Err(CallError::Ghl(GhlError::Api(refusal))) if self.contact_is_gone(&refusal) => {
-                    return self.forget_contact(location, phone).await;
-                }
-                Err(e) => return self.failed(e, location, reply.progress.tries),
-            }
-        }
-    }
-
-    async fn post_once(
-        &self,
-        reply: &Reply,
-        location: &LocationId,
-        phone: &Phone,
-        contact: &str,
-        with_phone: bool,
-        with_provider: bool,
-    ) -> Result<InboundPosted, CallError> {
-        let date = rfc3339(reply.accepted.sent_at);
-        let ghl = self.0.parts.tokens.ghl();
-        let post = InboundPost {
-            kind: ProviderKind::Sms,
-            thread: Thread::Contact(contact),
-            message: reply.accepted.text.as_deref(),
-            provider_id: self.0.settings.provider_id.as_deref().filter(|_| with_provider),
-            phone: with_phone.then(|| phone.e164()),
-            date: &date,
-            alt_id: reply.id.as_str(),
-            attachments: &reply.accepted.attachments,
-        };
-        self.0.parts.tokens.call(location, |token| async move { ghl.post_inbound(&token, &post).await }).await
-    }
-
-    /// Remembered, or every reply would cost two calls.
-    async fn remember_refusal(&self, location: &LocationId) -> Result<(), StoreError> {
-        self.0
-            .parts
-            .store
-            .update::<Installation>(&DocId::location(location), |i| {
-                (!i.inbound_phone_refused).then(|| Installation { inbound_phone_refused: true, ..i.clone() })
-            })
-            .await?;
-        Ok(())
-    }
-
-    /// A contact that was deleted or merged since we learnt of it.
-    fn contact_is_gone(&self, refusal: &ApiRefusal) -> bool {
-        let says = refusal.message.to_ascii_lowercase();
-        matches!(refusal.status, 400 | 404 | 422) && says.contains("contact") && says.contains("not found")
-    }
-
-    async fn forget_contact(&self, location: &LocationId, phone: &Phone) -> Result<ReplyStep, StoreError> {
-        self.0
-            .parts
-            .store
-            .update::<ContactNote>(&DocId::contact(location, phone.e164()), |note| {
-                note.contact_id.is_some().then(|| ContactNote { contact_id: None, ..note.clone() })
-            })
-            .await?;
-        Ok(ReplyStep::ContactGone)
-    }
-
     fn not_its_turn(&self, location: &LocationId) -> Option<ReplyStep> {
         let now = self.0.parts.clock.now();
         match self.0.parts.pace.urgent(location.as_str(), now) {
@@ -377,6 +303,7 @@ fn word(step: &ReplyStep) -> &'static str {
         ReplyStep::ContactFound(_) => "contact_found",
         ReplyStep::ContactGone => "contact_gone",
         ReplyStep::Posted { .. } => "posted",
+        ReplyStep::NotThere => "not_there",
         ReplyStep::NotStored => "not_stored",
         ReplyStep::Later { .. } => "later",
         ReplyStep::Unknown => "unknown",

@@ -4,13 +4,16 @@
 //! their own index, loop and pace. Must not import http or config.
 
 mod inbound;
+mod mirror;
 mod outbound;
 mod report;
 
 pub use inbound::{InboundSettings, InboundWorker};
+pub use mirror::Mirrors;
 pub use outbound::{Outbound, OutboundSettings};
 pub use report::Reporter;
 
+use crate::client::ghl::ApiRefusal;
 use crate::clock::Clock;
 use crate::ghl_pace::SharedPace;
 use crate::leader::Leadership;
@@ -29,4 +32,10 @@ pub struct LoopParts {
     pub bells: Bells,
     pub metrics: Metrics,
     pub pace: SharedPace,
+}
+
+/// "Contact not found", and its like for a conversation: deleted or merged since we learnt of it.
+fn gone(refusal: &ApiRefusal, what: &str) -> bool {
+    let says = refusal.message.to_ascii_lowercase();
+    matches!(refusal.status, 400 | 404 | 422) && says.contains(what) && says.contains("not found")
 }

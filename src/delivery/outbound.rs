@@ -16,6 +16,7 @@ use crate::domain::outcome::SendOutcome;
 use crate::domain::phone::Phone;
 use crate::domain::secret::Secret;
 use crate::domain::time::UnixMillis;
+use crate::opt_out::OptOuts;
 use crate::pacing::KeyName;
 use crate::queue::{Call, Handler, Prepared};
 use crate::store::{Inserted, Store, StoreError};
@@ -39,13 +40,15 @@ pub struct Outbound {
     /// The name of the operator's key, which pays for every location.
     shared_key: KeyName,
     settings: Arc<OutboundSettings>,
+    opt_outs: OptOuts,
 }
 
 impl Outbound {
     /// A handler for one shared Cast key.
     #[must_use]
-    pub fn new(store: Store, cast: CastClient, clock: Clock, settings: OutboundSettings) -> Self {
-        Self { store, cast, clock, shared_key: KeyName::of(&settings.api_key), settings: Arc::new(settings) }
+    pub fn new(store: Store, cast: CastClient, clock: Clock, settings: OutboundSettings, opt_outs: OptOuts) -> Self {
+        let shared_key = KeyName::of(&settings.api_key);
+        Self { store, cast, clock, shared_key, settings: Arc::new(settings), opt_outs }
     }
 
     /// Remembers whose contact this phone is, for the reply.
@@ -98,6 +101,10 @@ impl Handler for Outbound {
             Ok(phone) => phone,
             Err(e) => return Ok(Prepared::Reject { code: FailureCode::InvalidPhone, sentence: e.to_string() }),
         };
+        // Before each part: a STOP in the middle of a long message stops the rest of it.
+        if let Some(sentence) = self.opt_outs.refusal(&intake.location, &phone).await? {
+            return Ok(Prepared::Reject { code: FailureCode::OptedOut, sentence });
+        }
         let parts = match compose(intake.text.as_deref(), &intake.attachments, &self.settings.compose) {
             Ok(parts) => parts,
             Err(e) => return Ok(Prepared::Reject { code: code(&e), sentence: e.to_string() }),

@@ -73,7 +73,8 @@ ghl_id!(
     GhlMessageId
 );
 
-/// The key of a document: `out:…`, `dead:…`, `in:…`, `loc:…`, `company:…`, `contact:…`, `event:…`, `leader`.
+/// The key of a document: `out:…`, `dead:…`, `in:…`, `loc:…`, `company:…`, `contact:…`,
+/// `stop:…`, `event:…`, `leader`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct DocId(pub String);
@@ -127,6 +128,12 @@ impl DocId {
         Self(format!("event:{key}"))
     }
 
+    /// A suppression of a phone: of one location, or everywhere (`*`).
+    #[must_use]
+    pub fn suppression(scope: &str, e164: &str) -> Self {
+        Self(format!("stop:{scope}:{e164}"))
+    }
+
     /// The key as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -134,12 +141,15 @@ impl DocId {
     }
 }
 
-/// For logs: a contact's key shows its phone masked. Keys are written with [`DocId::as_str`].
+/// For logs: the key of a contact or a suppression shows its phone masked. Keys are written with [`DocId::as_str`].
 impl fmt::Display for DocId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0.strip_prefix("contact:").and_then(|rest| rest.split_once(':')) {
-            Some((location, phone)) => write!(f, "contact:{location}:{}", mask(phone)),
-            None => f.write_str(&self.0),
+        let mut parts = self.0.splitn(3, ':');
+        match (parts.next(), parts.next(), parts.next()) {
+            (Some(kind @ ("contact" | "stop")), Some(scope), Some(phone)) => {
+                write!(f, "{kind}:{scope}:{}", mask(phone))
+            }
+            _ => f.write_str(&self.0),
         }
     }
 }
@@ -171,6 +181,8 @@ mod tests {
         let id = DocId::contact(&LocationId::parse("L1").unwrap(), "+639171234567");
         assert_eq!(id.as_str(), "contact:L1:+639171234567");
         assert!(!id.to_string().contains("1234567"), "{id}");
+        let id = DocId::suppression("*", "+639171234567");
+        assert_eq!((id.as_str(), id.to_string()), ("stop:*:+639171234567", "stop:*:+63917*****67".to_owned()));
     }
 
     #[test]

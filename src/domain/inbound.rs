@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::id::{CompanyId, DocId, LocationId};
 use super::message::DOCUMENT_VERSION;
+use super::opt_out::Wish;
 use super::phone::Phone;
 use super::retry as backoff;
 use super::time::UnixMillis;
@@ -35,6 +36,9 @@ pub struct ReplyAccepted {
     /// An explicit route.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub location: Option<LocationId>,
+    /// It is a STOP or a START, by the words that held when it came.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wish: Option<Wish>,
 }
 
 /// A reply and its progress.
@@ -54,6 +58,9 @@ pub struct ReplyProgress {
     /// Tries at the step in hand.
     #[serde(default)]
     pub tries: u32,
+    /// Before everything else: its wish was heeded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heard_at: Option<UnixMillis>,
     /// Step 1: where it belongs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub location: Option<LocationId>,
@@ -65,12 +72,18 @@ pub struct ReplyProgress {
     pub posted_message: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub conversation_id: Option<String>,
+    /// A post may have landed unseen: the conversation is looked through before the next.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub look_first: bool,
     /// 2xx answers without a `messageId`: GHL did not store it.
     #[serde(default)]
     pub not_stored: u32,
     /// Why it is not posted, in a word for operators.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
+    /// A person said where it belongs.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub routed_by_hand: bool,
     /// A person's last retry: from here its age counts anew.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retried_at: Option<UnixMillis>,
@@ -128,12 +141,15 @@ impl Reply {
             state: if phone { ReplyState::Received } else { ReplyState::NotAPhone },
             due_at: at.on_any_clock(),
             tries: 0,
+            heard_at: None,
             location: None,
             contact_id: None,
             posted_message: None,
             conversation_id: None,
+            look_first: false,
             not_stored: 0,
             why: None,
+            routed_by_hand: false,
             retried_at: None,
             dropped_at: None,
             settled_at: (!phone).then_some(at),
@@ -146,6 +162,12 @@ impl Reply {
     #[must_use]
     pub fn with(&self, progress: ReplyProgress) -> Self {
         Self { progress, ..self.clone() }
+    }
+
+    /// The wish nobody has heeded yet.
+    #[must_use]
+    pub fn unheard(&self) -> Option<Wish> {
+        self.accepted.wish.filter(|_| self.accepted.phone.is_some() && self.progress.heard_at.is_none())
     }
 
     /// Replies of one sender are posted in order.
@@ -167,6 +189,8 @@ pub enum ReplyStep {
         message: String,
         conversation: Option<String>,
     },
+    /// It is not among the last of its conversation: it may be posted again.
+    NotThere,
     /// 2xx without `messageId`.
     NotStored,
     /// Nothing was stored for sure: try again after `wait`, or by the usual back-off.
@@ -213,8 +237,12 @@ pub fn after_step(reply: &Reply, step: ReplyStep, now: UnixMillis, retention: Du
             p.conversation_id = conversation;
             settle(p, ReplyState::Posted, None, now, retention)
         }
+        // Its tries go on counting, so that the waits between posts grow.
+        ReplyStep::NotThere => ReplyProgress { look_first: false, due_at: now.on_any_clock(), ..p },
         ReplyStep::NotStored => {
             p.not_stored += 1;
+            // It may have been kept all the same, where the answer could not be read.
+            p.look_first = true;
             if p.not_stored >= NOT_STORED_LIMIT {
                 settle(p, ReplyState::Dead, Some("the CRM answered without storing it"), now, retention)
             } else {
@@ -228,6 +256,7 @@ pub fn after_step(reply: &Reply, step: ReplyStep, now: UnixMillis, retention: Du
         }
         ReplyStep::Unknown => {
             let wait = backoff::reply_unknown(p.tries, jitter);
+            p.look_first = true;
             again(p, wait, "the CRM did not answer")
         }
         ReplyStep::Refused(why) => settle(p, ReplyState::Dead, Some(&why), now, retention),
@@ -282,6 +311,22 @@ pub fn retry(reply: &Reply, now: UnixMillis) -> Result<ReplyProgress, ReplyRefus
     })
 }
 
+/// Sends a reply nobody could route or post to the location a person names, whoever it was meant for by the rules. A STOP or
+/// START in it now names that location.
+///
+/// # Errors
+/// [`ReplyRefusal`]
+pub fn reroute(reply: &Reply, to: &LocationId, now: UnixMillis) -> Result<ReplyProgress, ReplyRefusal> {
+    let retried = retry(reply, now)?;
+    Ok(ReplyProgress {
+        contact_id: retried.contact_id.filter(|_| retried.location.as_ref() == Some(to)),
+        location: Some(to.clone()),
+        routed_by_hand: true,
+        heard_at: None,
+        ..retried
+    })
+}
+
 /// Sets a reply nobody could route or post aside for good.
 ///
 /// # Errors
@@ -313,16 +358,17 @@ pub struct Sender {
 /// How far back an outbound message counts for routing a reply.
 pub const ROUTE_MEMORY: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// Where a reply belongs: explicit → the last location that messaged this phone, however long ago, if all of the last seven
+/// Where a reply belongs: explicit → the location its receiving number or SIM is `assigned` to → the last location that messaged this phone, however long ago, if all of the last seven
 /// days belong to one company → the default. `None`: kept as unrouted.
 #[must_use]
 pub fn route(
     explicit: Option<&LocationId>,
+    assigned: Option<&LocationId>,
     senders: &[Sender],
     default: Option<&LocationId>,
     now: UnixMillis,
 ) -> Option<LocationId> {
-    if let Some(location) = explicit {
+    if let Some(location) = explicit.or(assigned) {
         return Some(location.clone());
     }
     let recent: Vec<&Sender> = senders.iter().filter(|s| now.since(s.last_outbound_at) <= ROUTE_MEMORY).collect();
@@ -367,105 +413,5 @@ pub fn identity(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const NOW: UnixMillis = UnixMillis(1_700_000_000_000);
-
-    fn sender(location: &str, company: Option<&str>, hours_ago: u64) -> Sender {
-        Sender {
-            location: LocationId::parse(location).unwrap(),
-            company: company.map(|c| CompanyId::parse(c).unwrap()),
-            last_outbound_at: NOW.before(Duration::from_secs(hours_ago * 3600)),
-        }
-    }
-
-    fn name(location: Option<LocationId>) -> Option<String> {
-        location.map(|l| l.to_string())
-    }
-
-    #[test]
-    fn a_reply_goes_to_the_location_that_messaged_last_within_one_company() {
-        let senders = [sender("A", Some("c"), 5), sender("B", Some("c"), 1)];
-        assert_eq!(name(route(None, &senders, None, NOW)), Some("B".into()));
-    }
-
-    #[test]
-    fn two_companies_within_seven_days_leave_a_reply_unrouted_even_with_a_default() {
-        let senders = [sender("A", Some("c"), 5), sender("B", Some("d"), 1)];
-        let default = LocationId::parse("D").unwrap();
-        assert_eq!(route(None, &senders, Some(&default), NOW), None);
-        let old = [sender("A", Some("c"), 24 * 8), sender("B", Some("d"), 1)];
-        assert_eq!(name(route(None, &old, None, NOW)), Some("B".into()));
-    }
-
-    #[test]
-    fn a_phone_nobody_messaged_within_a_week_belongs_to_the_last_who_did() {
-        let senders = [sender("A", Some("c"), 24 * 9), sender("B", Some("d"), 24 * 8)];
-        let default = LocationId::parse("D").unwrap();
-        assert_eq!(name(route(None, &senders, Some(&default), NOW)), Some("B".into()));
-    }
-
-    #[test]
-    fn unknown_companies_count_as_strangers_to_each_other() {
-        let senders = [sender("A", None, 5), sender("B", None, 1)];
-        assert_eq!(route(None, &senders, None, NOW), None);
-        assert_eq!(name(route(None, &senders[..1], None, NOW)), Some("A".into()));
-    }
-
-    #[test]
-    fn an_explicit_location_beats_memory_and_the_default_comes_last() {
-        let d = LocationId::parse("D").unwrap();
-        assert_eq!(name(route(Some(&d), &[sender("A", None, 1)], None, NOW)), Some("D".into()));
-        assert_eq!(name(route(None, &[], Some(&d), NOW)), Some("D".into()));
-        assert_eq!(route(None, &[], None, NOW), None);
-    }
-
-    #[test]
-    fn a_dead_reply_is_tried_anew_for_as_long_as_a_new_one_and_a_dropped_one_never() {
-        let accepted = ReplyAccepted {
-            v: DOCUMENT_VERSION,
-            at: NOW,
-            replica: "r".into(),
-            counter: 1,
-            from: "09171234567".into(),
-            phone: Phone::parse("09171234567").ok(),
-            to: None,
-            text: None,
-            attachments: Vec::new(),
-            sent_at: NOW,
-            location: None,
-        };
-        let retention = Duration::from_secs(3600);
-        let reply = Reply::accept(DocId::inbound("ab"), accepted, retention);
-        assert_eq!(retry(&reply, NOW), Err(ReplyRefusal::OnItsWay));
-        let old = NOW.after(REPLY_MAX_AGE);
-        let later = |reply: &Reply, now| {
-            reply.with(after_step(reply, ReplyStep::Later { wait: None, why: "no token" }, now, retention, 0.5))
-        };
-        let dead = later(&reply, old);
-        assert_eq!(dead.progress.state, ReplyState::Dead);
-        let again = dead.with(retry(&dead, old).unwrap());
-        assert_eq!((again.progress.state, again.progress.settled_at), (ReplyState::Received, None));
-        assert_eq!(later(&again, old).progress.state, ReplyState::Received);
-        assert_eq!(later(&again, old.after(REPLY_MAX_AGE)).progress.state, ReplyState::Dead);
-        let dropped = dead.with(set_aside(&dead, old).unwrap());
-        assert_eq!(retry(&dropped, old), Err(ReplyRefusal::Dropped));
-    }
-
-    #[test]
-    fn without_id_and_time_a_reply_is_its_content_in_a_minute() {
-        let Identity::Minute { this, before } = identity(None, "a", None, Some("Yes"), None, NOW) else { panic!() };
-        let next = UnixMillis(NOW.0 + 60_000);
-        let Identity::Minute { before: was, .. } = identity(None, "a", None, Some("Yes"), None, next) else { panic!() };
-        assert_eq!(this, was);
-        assert_ne!(this, before);
-    }
-
-    #[test]
-    fn fields_cannot_be_shifted_into_each_other() {
-        let a = identity(None, "ab", Some("c"), Some("x"), Some(NOW), NOW);
-        let b = identity(None, "a", Some("bc"), Some("x"), Some(NOW), NOW);
-        assert_ne!(a, b);
-    }
-}
+#[path = "inbound_tests.rs"]
+mod tests;

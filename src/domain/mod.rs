@@ -6,6 +6,7 @@
 pub mod agency;
 pub mod compose;
 pub mod contact;
+pub mod dnd;
 pub mod id;
 pub mod inbound;
 pub mod installation;
@@ -13,6 +14,7 @@ pub mod json;
 pub mod leadership;
 pub mod lifecycle;
 pub mod message;
+pub mod opt_out;
 pub mod outcome;
 pub mod phone;
 pub mod refresh;

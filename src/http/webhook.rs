@@ -68,7 +68,10 @@ pub(super) async fn receive(State(shared): State<Shared>, verified: Verified) ->
         }
         // GHL signs the hooks of every app with one key: this one is another's, or does not say whose it is.
         Read::Lifecycle(Hook::App(_)) => ignored("other_app"),
-        Read::Lifecycle(Hook::ContactDnd(_)) => ignored("contact_dnd"),
+        Read::Lifecycle(Hook::ContactDnd(dnd)) => match shared.enqueue.contact_dnd(&dnd, &body).await.transpose() {
+            Some(taken) => answer(&shared, taken, "accepted"),
+            None => ignored("contact_dnd"),
+        },
         Read::Lifecycle(Hook::Other) => ignored("lifecycle"),
         Read::Message(intake) => answer(&shared, shared.enqueue.message(*intake).await, "accepted"),
         Read::Unreadable(why) => {

@@ -15,11 +15,13 @@ use crate::clock::Clock;
 use crate::digest;
 use crate::domain::id::{DocId, LocationId};
 use crate::domain::inbound::{self, Identity, Reply, ReplyAccepted};
-use crate::domain::lifecycle::{AppHook, EventAccepted, StoredEvent};
+use crate::domain::lifecycle::{AppHook, ContactDnd, EventAccepted, StoredEvent};
 use crate::domain::message::{DOCUMENT_VERSION, Intake, Message};
+use crate::domain::opt_out::Wish;
 use crate::domain::phone::Phone;
 use crate::domain::time::UnixMillis;
 use crate::lifecycle::Bells;
+use crate::opt_out::{Clearance, OptOuts};
 use crate::store::{Inserted, Store, StoreError, Unreadable, UnreadableFate, UnreadableKept};
 
 /// What came of an enqueue.
@@ -62,6 +64,7 @@ pub struct Enqueue {
     counter: Arc<AtomicU64>,
     retention: Duration,
     admission: Admission,
+    opt_outs: OptOuts,
 }
 
 impl Enqueue {
@@ -74,8 +77,9 @@ impl Enqueue {
         replica: &str,
         retention: Duration,
         admission: Admission,
+        opt_outs: OptOuts,
     ) -> Self {
-        Self { store, clock, bells, replica: replica.into(), counter: Arc::default(), retention, admission }
+        Self { store, clock, bells, replica: replica.into(), counter: Arc::default(), retention, admission, opt_outs }
     }
 
     /// Stores an outbound message. Beyond a bound a duplicate is refused as well: only the store could tell it from a new
@@ -116,6 +120,21 @@ impl Enqueue {
         Ok(Answer { id, inserted })
     }
 
+    /// Takes a change of a contact's do-not-disturb settings; `None` when it concerns nothing of ours.
+    ///
+    /// # Errors
+    /// [`EnqueueError`]: a redelivery comes to the same.
+    pub async fn contact_dnd(&self, dnd: &ContactDnd, raw: &[u8]) -> Result<Option<Answer>, EnqueueError> {
+        let own = dnd.webhook_id.clone().filter(|id| LocationId::parse(id).is_ok());
+        let key = own.unwrap_or_else(|| digest::sha256_hex(raw));
+        let inserted = match self.opt_outs.contact_dnd(dnd, &key).await? {
+            Clearance::Lifted => Inserted::New,
+            Clearance::Repeated => Inserted::Duplicate,
+            Clearance::Nothing => return Ok(None),
+        };
+        Ok(Some(Answer { id: DocId::event(&key), inserted }))
+    }
+
     /// Keeps a signed webhook that could not be read. It is settled from the start, so no backlog keeps it out.
     ///
     /// # Errors
@@ -130,11 +149,22 @@ impl Enqueue {
         Ok(Answer { id, inserted })
     }
 
-    /// Stores a reply, or finds that it is a repeat.
+    /// Stores a reply, or finds that it is a repeat. A STOP in it holds from before the answer on: no message is begun
+    /// after it.
     ///
     /// # Errors
     /// [`EnqueueError`]
     pub async fn reply(&self, new: NewReply) -> Result<Answer, EnqueueError> {
+        let wish = self.opt_outs.wish(new.text.as_deref());
+        let answer = self.store_reply(new, wish).await?;
+        if wish.is_some() {
+            // A repeat's, too: of a reply whose wish could not be heeded the first time.
+            self.opt_outs.hear(&answer.id).await?;
+        }
+        Ok(answer)
+    }
+
+    async fn store_reply(&self, new: NewReply, wish: Option<Wish>) -> Result<Answer, EnqueueError> {
         self.admission.document()?;
         let now = self.clock.now();
         let identity = inbound::identity(
@@ -168,6 +198,7 @@ impl Enqueue {
             attachments: new.attachments,
             sent_at: new.sent_at.unwrap_or(now),
             location: new.location,
+            wish,
         };
         let inserted = self.store.insert(&Reply::accept(id.clone(), accepted, self.retention)).await?;
         if inserted == Inserted::New {

@@ -34,19 +34,22 @@ pub enum Collection {
     Contacts,
     /// Lifecycle events.
     Events,
+    /// Phones that are not to be messaged.
+    Suppressions,
     /// The leader document.
     Leader,
 }
 
 impl Collection {
     /// All of them, for creating tables and indexes.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Messages,
         Self::Unreadable,
         Self::Inbound,
         Self::Installations,
         Self::Contacts,
         Self::Events,
+        Self::Suppressions,
         Self::Leader,
     ];
 
@@ -60,6 +63,7 @@ impl Collection {
             Self::Installations => "installations",
             Self::Contacts => "contacts",
             Self::Events => "events",
+            Self::Suppressions => "suppressions",
             Self::Leader => "leader",
         }
     }
@@ -101,7 +105,7 @@ pub struct Keys {
     pub due_at: Option<i64>,
     /// Claimed at least once.
     pub claimed: bool,
-    /// The next call that reports it; an installation's next background work.
+    /// The next call that reports it; an installation's next background work; of a reply, that its wish is not heeded yet.
     pub report_at: Option<i64>,
     /// The location, or for a location the company, whose token it waits for.
     pub waits: Option<String>,

@@ -12,6 +12,7 @@ use crate::domain::installation::Installation;
 use crate::domain::leadership::LeaderDoc;
 use crate::domain::lifecycle::{EventAccepted, EventProgress, EventState, StoredEvent};
 use crate::domain::message::{Accepted, Message, Progress};
+use crate::domain::opt_out::Suppression;
 use crate::domain::time::UnixMillis;
 
 /// Counters stored in 63 bits.
@@ -109,8 +110,40 @@ impl Record for Reply {
             lane: Some(self.lane()),
             state: Some(p.state.as_str().to_owned()),
             due_at: open.then_some(p.due_at.0),
+            report_at: self.unheard().map(|_| self.accepted.at.0),
             strip_at: at(p.strip_at),
             settled_at: at(p.settled_at),
+            ..Keys::default()
+        }
+    }
+}
+
+impl Record for Suppression {
+    const COLLECTION: Collection = Collection::Suppressions;
+    type Fixed = ();
+    type Live = Self;
+
+    fn id(&self) -> DocId {
+        self.scope().document(&self.phone)
+    }
+
+    fn parts(&self) -> (&(), &Self) {
+        (&(), self)
+    }
+
+    fn join(id: DocId, (): (), live: Self) -> Option<Self> {
+        (Record::id(&live) == id).then_some(live)
+    }
+
+    fn keys(&self) -> Keys {
+        Keys {
+            open: self.stands(),
+            accepted_at: Some(self.since.0),
+            location: self.location.as_ref().map(ToString::to_string),
+            lane: Some(self.phone.e164().to_owned()),
+            state: Some(if self.stands() { "standing" } else { "lifted" }.to_owned()),
+            report_at: at(self.mirror.due_at),
+            names: self.mirror.contact.iter().filter(|name| name.len() <= LONGEST_NAME).cloned().collect(),
             ..Keys::default()
         }
     }

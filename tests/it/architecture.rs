@@ -19,7 +19,7 @@ const RANKS: [&[&str]; 15] = [
     &["random"],
     &["signature", "seal", "pacing", "ghl_pace", "telemetry", "lifecycle"],
     &["client", "store", "fake"],
-    &["leader"],
+    &["leader", "opt_out"],
     &["oauth", "queue", "rekey", "retention"],
     &["delivery"],
     &["operator"],

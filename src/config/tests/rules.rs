@@ -145,8 +145,8 @@ fn variables_of_a_later_release_are_one_warning_together() {
     let names = Later::NAMES.join(", ");
     assert_eq!(c.warnings, [format!("{names}: not supported yet, without effect")]);
     assert_eq!(
-        accepted(&[("OPT_OUT", "true"), ("SHARED_KEY", "")]).warnings,
-        ["OPT_OUT: not supported yet, without effect"]
+        accepted(&[("SHARED_KEY", "allow"), ("ADMIN_API_KEY", "")]).warnings,
+        ["SHARED_KEY: not supported yet, without effect"]
     );
 }
 
@@ -182,4 +182,21 @@ fn links_hang_below_the_base_urls_path() {
 #[test]
 fn the_process_environment_is_text() {
     assert!(process_env().any(|(name, _)| name == "PATH"));
+}
+
+#[test]
+fn words_that_stop_and_start_are_separated_by_commas_and_never_the_same() {
+    let c = accepted(&[("OPT_OUT_WORDS", "STOP, Stop!,TIGIL NA "), ("OPT_IN_WORDS", "START")]);
+    assert_eq!((c.opt_out.stop, c.opt_out.start), (vec!["STOP".into(), "TIGIL NA".into()], vec!["START".to_owned()]));
+    for text in ["STOP,", ",", "!", &"x".repeat(41), "a\tb"] {
+        assert!(problem(&[("OPT_OUT_WORDS", text)]).starts_with("OPT_OUT_WORDS: holds a word"), "{text:?}");
+    }
+    let said = problem(&[("OPT_IN_WORDS", "stop!")]);
+    assert_eq!(said, "OPT_IN_WORDS: holds `stop!`, which is one of OPT_OUT_WORDS; leave it out of one of the two");
+}
+
+#[test]
+fn opting_out_switched_off_is_warned_of() {
+    let c = accepted(&[("OPT_OUT", "false")]);
+    assert!(!c.opt_out.enabled && c.warnings[0].starts_with("OPT_OUT: false"), "{:?}", c.warnings);
 }

@@ -99,11 +99,12 @@ fn ascending<'a>(fields: impl IntoIterator<Item = &'a str>) -> Document {
 pub(super) fn indexes(collection: Collection) -> Vec<IndexModel> {
     let names: &[&str] = match collection {
         Collection::Messages => &["open", "due", "report", "waits", "lane", "names", "state", "strip", "settled"],
-        Collection::Inbound => &["open", "due", "lane", "state", "strip", "settled"],
+        Collection::Inbound => &["open", "due", "report", "lane", "state", "strip", "settled"],
         Collection::Unreadable => &["state", "strip", "settled"],
         Collection::Installations => &["open", "due", "report", "waits", "lane"],
         Collection::Contacts => &["lane"],
         Collection::Events => &["due", "strip", "settled"],
+        Collection::Suppressions => &["lane", "names", "report", "state"],
         Collection::Leader => &[],
     };
     let named = |name: &&str| {
@@ -179,7 +180,8 @@ mod tests {
         let query = Query::State { state: "parked".into(), location: None, after, limit: 5 };
         let Lookup { mut filter, sort, .. } = lookup(query);
         assert!(filter.remove("$or").is_some());
-        for collection in [Collection::Messages, Collection::Unreadable, Collection::Inbound] {
+        for collection in [Collection::Messages, Collection::Unreadable, Collection::Inbound, Collection::Suppressions]
+        {
             assert!(served(collection, &filter, &sort), "{collection:?}");
         }
         let Lookup { filter, .. } = lookup(Query::Named { name: "n".into(), limit: 5 });

@@ -8,11 +8,12 @@ use std::time::Duration;
 use cast_ghl_provider::domain::agency::{Mint, MintFailure};
 use cast_ghl_provider::domain::contact::ContactNote;
 use cast_ghl_provider::domain::id::{CompanyId, DocId, Epoch};
-use cast_ghl_provider::domain::inbound::{Reply, ReplyAccepted};
+use cast_ghl_provider::domain::inbound::{Reply, ReplyAccepted, ReplyProgress};
 use cast_ghl_provider::domain::installation::{Grant, GrantKind, Installation, Sealed};
 use cast_ghl_provider::domain::leadership::LeaderDoc;
 use cast_ghl_provider::domain::lifecycle::{AppEvent, Change, EventAccepted, EventState, StoredEvent};
 use cast_ghl_provider::domain::message::DOCUMENT_VERSION;
+use cast_ghl_provider::domain::opt_out::{LiftedBy, Said, Scope, Suppression, Wish};
 use cast_ghl_provider::domain::time::UnixMillis;
 use cast_ghl_provider::store::{
     Collection, Discovered, Discovery, Inserted, LeaderRecord, Query, Record, Saved, Store, StoreError, Unreadable,
@@ -32,6 +33,8 @@ pub(super) fn cases() -> Cases<Store> {
         an_installation_that_names_nothing_is_corrupt,
         a_lifecycle_event_reads_back_exactly_is_due_until_it_is_settled_and_remembered_when_stripped,
         a_contact_reads_back_exactly_and_is_found_by_its_phone,
+        a_suppression_reads_back_exactly_and_is_found_by_phone_state_and_contact,
+        a_reply_whose_wish_is_not_heeded_is_due_to_be,
         the_leader_document_reads_back_exactly_and_is_taken_over_once,
     ]
 }
@@ -157,6 +160,45 @@ async fn a_contact_reads_back_exactly_and_is_found_by_its_phone(store: Store) {
     let mut of: Vec<_> = found.iter().map(|stored| stored.record.location.as_str()).collect();
     of.sort_unstable();
     assert_eq!(of, ["L1", "L2"]);
+}
+
+async fn a_suppression_reads_back_exactly_and_is_found_by_phone_state_and_contact(store: Store) {
+    let of = |scope: Scope, last: u64, since: i64| {
+        let said = Said { at: at(since), reply: DocId::inbound("ab"), explicit: false };
+        Suppression::begin(&scope, &phone(last), &said)
+    };
+    let own = of(Scope::Location(location("L1")), 1, 5);
+    let all = of(Scope::Everywhere, 1, 6);
+    let told = of(Scope::Location(location("L1")), 2, 7);
+    let told = Suppression { mirror: told.mirror.calling("c1", at(8)), ..told };
+    let lifted = of(Scope::Location(location("L2")), 3, 1).lift(LiftedBy::Operator, at(2)).expect("it stands");
+    for record in [&own, &all, &told, &lifted] {
+        assert!(survives(&store, record).await);
+    }
+    let find = async |query| -> Vec<Suppression> {
+        store.find::<Suppression>(query).await.unwrap().into_iter().map(|stored| stored.record).collect()
+    };
+    let lane = find(Query::OpenLane { lane: phone(1).e164().to_owned(), limit: 9 }).await;
+    assert_eq!(lane.len(), 2);
+    assert_eq!(find(Query::Named { name: "c1".into(), limit: 9 }).await, std::slice::from_ref(&told));
+    assert_eq!(find(Query::ReportDue { now: at(0), limit: 9 }).await.len(), 2, "what the CRM is to be told");
+    let standing = Query::State { state: "standing".into(), location: Some("L1".into()), after: None, limit: 9 };
+    assert_eq!(find(standing).await, [told, own]);
+    let state = Query::State { state: "lifted".into(), location: None, after: None, limit: 9 };
+    assert_eq!(find(state).await, [lifted]);
+}
+
+async fn a_reply_whose_wish_is_not_heeded_is_due_to_be(store: Store) {
+    let accepted = ReplyAccepted { wish: Some(Wish::Stop), ..reply(1).accepted };
+    let stop = Reply::accept(reply(1).id, accepted, Duration::from_secs(60));
+    let heard = ReplyProgress { heard_at: Some(at(3)), ..stop.progress.clone() };
+    assert!(survives(&store, &stop).await);
+    assert!(survives(&store, &reply(2)).await);
+    let due = Query::ReportDue { now: at(9), limit: 9 };
+    assert_eq!(store.find::<Reply>(due.clone()).await.unwrap().len(), 1);
+    let stored = read::<Reply>(&store, &stop.id).await;
+    assert!(store.save(&stored, &stop.with(heard)).await.unwrap() != Saved::Conflict);
+    assert!(store.find::<Reply>(due).await.unwrap().is_empty());
 }
 
 async fn the_leader_document_reads_back_exactly_and_is_taken_over_once(store: Store) {

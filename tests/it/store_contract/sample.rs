@@ -117,6 +117,7 @@ pub(super) fn reply(n: u64) -> Reply {
         attachments: Vec::new(),
         sent_at: at(-5),
         location: Some(location("L1")),
+        wish: None,
     };
     Reply::accept(DocId::inbound(&format!("{n:064}")), accepted, Duration::from_secs(60))
 }
