@@ -4,10 +4,12 @@
 //! and sandbox.
 
 mod commands;
+mod inbound;
 mod installs;
 mod keys;
 mod logging;
 mod messages;
+mod opt_outs;
 mod table;
 
 use std::path::PathBuf;
@@ -34,6 +36,12 @@ enum Command {
     /// Messages in the store, beside a running `serve` or without one
     #[command(subcommand)]
     Messages(messages::Messages),
+    /// Replies nobody could route, beside a running `serve` or without one
+    #[command(subcommand)]
+    Inbound(inbound::Command),
+    /// People who replied STOP, beside a running `serve` or without one
+    #[command(subcommand)]
+    OptOuts(opt_outs::Command),
     /// Who is connected, beside a running `serve` or without one
     #[command(subcommand)]
     Installs(installs::Command),
@@ -80,6 +88,8 @@ pub fn main() -> ExitCode {
         }
         Command::CheckConfig => commands::check_config(),
         Command::Messages(command) => messages::run(&command),
+        Command::Inbound(command) => inbound::run(&command),
+        Command::OptOuts(command) => opt_outs::run(&command),
         Command::Installs(command) => installs::run(&command),
         Command::Keys(command) => keys::run(&command),
         Command::Sign(args) => commands::sign(&args.key, &args.body),

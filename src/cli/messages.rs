@@ -75,6 +75,15 @@ pub(super) struct ChangeArgs {
 }
 
 pub(super) fn run(command: &Messages) -> u8 {
+    let access = match command {
+        Messages::List(_) | Messages::Show(_) => Access::Read,
+        Messages::Retry(_) | Messages::Drop(_) => Access::Change,
+    };
+    on_a_store(access, async |store| on_store(&store, command).await)
+}
+
+/// Opens the store that the environment names and works on it; the exit code.
+pub(super) fn on_a_store(access: Access, work: impl AsyncFnOnce(Store) -> u8) -> u8 {
     let vars = match vars() {
         Ok(vars) => vars,
         Err(e) => return complain(&e.to_string(), CONFIG),
@@ -85,13 +94,9 @@ pub(super) fn run(command: &Messages) -> u8 {
     };
     // What the store has to say of documents it can't read.
     logging::start(&LogConfig { format: LogFormat::Text, filter: "warn".to_owned() });
-    let access = match command {
-        Messages::List(_) | Messages::Show(_) => Access::Read,
-        Messages::Retry(_) | Messages::Drop(_) => Access::Change,
-    };
     in_runtime(async move {
         match open_store(&config.store, access).await {
-            Ok(store) => on_store(&store, command).await,
+            Ok(store) => work(store).await,
             Err(e) => complain(&explain(&e), e.exit_code()),
         }
     })

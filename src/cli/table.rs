@@ -10,10 +10,12 @@ use serde::Serialize;
 use crate::domain::id::DocId;
 use crate::domain::time::UnixMillis;
 use crate::operator::{
-    Content, InstallRow, Installs, List, MessageView, ReplyView, Row, Shown, Stripped, UnreadableView, rfc3339,
+    Content, InstallRow, Installs, List, MessageView, OptOutRow, OptOuts, ReplyView, Row, Shown, Stripped,
+    UnreadableView, rfc3339,
 };
 
 const HEAD: [&str; 7] = ["ID", "STATE", "CODE", "LOCATION", "PHONE", "AGE", "SENT"];
+const OPT_OUT_HEAD: [&str; 5] = ["PHONE", "LOCATION", "AGE", "CRM", "LIFTED"];
 const INSTALL_HEAD: [&str; 5] = ["ID", "STATE", "COMPANY", "TOKEN ENDS", "CONNECTED"];
 
 /// The rows in columns, and how to go on.
@@ -26,6 +28,25 @@ pub(super) fn list(list: &List, now: UnixMillis) -> String {
 pub(super) fn installs(installs: &Installs, now: UnixMillis) -> String {
     let rows = installs.installations.iter().map(|row| install(row, now)).collect();
     columns(INSTALL_HEAD, rows, installs.next.as_ref().map(DocId::as_str))
+}
+
+/// The opt-outs in columns.
+pub(super) fn opt_outs(found: &OptOuts, now: UnixMillis) -> String {
+    let cells = |row: &OptOutRow| {
+        let lifted = row.lifted_by.zip(row.lifted_at);
+        [
+            row.phone.clone(),
+            row.location.as_ref().map_or_else(|| "everywhere".to_owned(), ToString::to_string),
+            age(now.since(row.since)),
+            row.crm.word().to_owned(),
+            lifted.map_or_else(|| "-".to_owned(), |(by, at)| format!("{} ago by {}", age(now.since(at)), word(&by))),
+        ]
+    };
+    let mut text = columns(OPT_OUT_HEAD, found.opt_outs.iter().map(cells).collect(), None);
+    if found.more {
+        text.push_str("\nThere are more: raise --limit, or narrow with --location or --phone\n");
+    }
+    text
 }
 
 fn columns<const N: usize>(head: [&str; N], rows: Vec<[String; N]>, next: Option<&str>) -> String {

@@ -10,8 +10,9 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 
 use super::{Kind, OperatorError, Target, UnreadableRefusal, gone, read, resolve};
-use crate::domain::id::DocId;
+use crate::domain::id::{DocId, LocationId};
 use crate::domain::inbound::{self, Reply};
+use crate::domain::installation::Installation;
 use crate::domain::message::Message;
 use crate::domain::resend;
 use crate::domain::time::UnixMillis;
@@ -68,6 +69,23 @@ pub async fn retry(store: &Store, name: &str, now: UnixMillis) -> Result<Change,
         }
     };
     Ok(Change { id: target.id, kind: target.kind, done, message })
+}
+
+/// Sends a reply nobody could route or post to an installed location. `name` as in [`super::show`].
+///
+/// # Errors
+/// [`OperatorError`]
+pub async fn route(store: &Store, name: &str, to: &LocationId, now: UnixMillis) -> Result<Change, OperatorError> {
+    let target = resolve(store, name).await?;
+    if target.kind != Kind::Reply {
+        return Err(OperatorError::NoReply(target.id));
+    }
+    let installation = store.get::<Installation>(&DocId::location(to)).await?;
+    if !installation.is_some_and(|stored| stored.record.installed()) {
+        return Err(OperatorError::NotInstalled(to.clone()));
+    }
+    change(store, &target, |r: &Reply| inbound::reroute(r, to, now).map(|p| r.with(p)), refused_reply).await?;
+    Ok(Change { id: target.id, kind: target.kind, done: Done::Retried, message: None })
 }
 
 /// Sets a document aside for good: it leaves the list of what needs a person and is not retried. What waits to be sent is

@@ -10,19 +10,21 @@ mod change;
 mod install;
 mod keys;
 mod list;
+mod opt_out;
 mod show;
 
-pub use change::{Change, Done, drop, retry};
+pub use change::{Change, Done, drop, retry, route};
 pub use install::{InstallRow, InstallState, Installs, InstallsRequest, installs};
 pub use keys::{KeyError, KeyRow, KeyStatus, Role, Rotation, Unopened, key_status, rotate_keys};
 pub use list::{List, ListRequest, Row, list, state_words};
+pub use opt_out::{CrmView, OptOutRow, OptOuts, OptOutsRequest, lift_opt_outs, opt_outs};
 pub use show::{
     AttemptView, Content, MessageView, PartView, ReplyView, ReportView, Reveal, Shown, Stripped, UnreadableView, show,
 };
 
 use serde::{Serialize, Serializer};
 
-use crate::domain::id::DocId;
+use crate::domain::id::{DocId, LocationId};
 use crate::domain::inbound::ReplyRefusal;
 use crate::domain::message::Message;
 use crate::domain::resend::Refusal;
@@ -72,6 +74,12 @@ pub enum OperatorError {
     Reply { id: DocId, refusal: ReplyRefusal },
     #[error("{id}: {refusal}")]
     Unreadable { id: DocId, refusal: UnreadableRefusal },
+    #[error("{0}: this is no reply; the id of one begins with `in:`")]
+    NoReply(DocId),
+    #[error("{0}: this sub-account has not connected Cast SMS; `cast-ghl installs list` shows those that have")]
+    NotInstalled(LocationId),
+    #[error("{phone}: nothing holds messages to this number back")]
+    NoOptOut { phone: String },
     #[error("this is not where a list ended; give `--after` what the list before this one printed")]
     Cursor,
     #[error("{0}")]
