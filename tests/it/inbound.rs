@@ -1,6 +1,7 @@
 //! Replies as the gateway posts them: who may, what is read, what is a repeat of what, and where each is kept.
 
 mod delivery;
+mod shape;
 
 use std::time::Duration;
 
@@ -30,6 +31,7 @@ pub fn cases() -> Cases<Place> {
         what_is_malformed_is_400_and_what_is_too_large_413_and_stored_nowhere,
     ];
     all.extend(delivery::cases());
+    all.extend(shape::cases());
     all
 }
 

@@ -12,6 +12,7 @@ mod fault;
 mod inbound;
 mod install;
 mod operator;
+mod opt_out;
 mod order;
 mod outage;
 mod outbound;
@@ -85,6 +86,7 @@ fn main() -> ExitCode {
         ("agency", agency::cases()),
         ("outbound", outbound::cases()),
         ("inbound", inbound::cases()),
+        ("opt_out", opt_out::cases()),
         ("crash", crash::cases()),
         ("overload", overload::cases()),
         ("shutdown", shutdown::cases()),
@@ -107,6 +109,7 @@ fn main() -> ExitCode {
         crash::replica_cases(),
         agency::replica_cases(),
         install::replica_cases(),
+        opt_out::replica_cases(),
         overload::replica_cases(),
         shutdown::replica_cases(),
         replica::cases(),

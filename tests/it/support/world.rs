@@ -230,6 +230,7 @@ impl World {
             };
             self.app.reporter().step().await.expect("the store answers");
             self.app.inbound().step().await.expect("the store answers");
+            self.app.mirrors().step().await.expect("the store answers");
             let left = end.since(clock.mono());
             self.clock.advance(wait.clamp(Duration::from_millis(1), TICK).min(left));
         }
@@ -347,6 +348,16 @@ impl World {
             }
         }
         panic!("the inbound worker never rests");
+    }
+
+    /// Tells the CRM of opt-outs until nothing is due.
+    pub async fn mirror_all(&self) {
+        for _ in 0..100 {
+            if self.app.mirrors().step().await.expect("the store answers") == 0 {
+                return;
+            }
+        }
+        panic!("the CRM is told without end");
     }
 
     /// The stored message of an answer.
