@@ -20,6 +20,13 @@ pub(super) fn sub_accounts() -> Vec<String> {
     (1..=AGENCY.1).map(|n| format!("LOCsandbox{n:010}")).collect()
 }
 
+/// What a person replies who wants no more messages, and who wants them again.
+pub(super) const STOP: &str = "Stop.";
+pub(super) const START: &str = "START";
+/// What is sent to them meanwhile, and when they are back.
+pub(super) const HELD: &str = "One more offer, today only!";
+pub(super) const WELCOME: &str = "Welcome back! Your table is waiting.";
+
 /// A kind of message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {

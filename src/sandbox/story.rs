@@ -1,4 +1,5 @@
-//! The story: install, an agency's install, twelve messages, a repeat, a forgery, a reply, and what became of them.
+//! The story: install, an agency's install, twelve messages, a repeat, a forgery, a reply, a STOP and a START, and what became
+//! of them.
 //!
 //! Owns the order of events and the sentences about what the vendors send. Invariant: whatever goes wrong on the way, the
 //! table at the end is shown, so that it says where.
@@ -13,7 +14,7 @@ use super::stage::Stage;
 use super::table;
 use super::tally::{self, Sent};
 use crate::fake::cast::PersonReply;
-use crate::fake::ghl::{DEFAULT_LOCATION, Install, OutboundSms};
+use crate::fake::ghl::{DEFAULT_LOCATION, Install, OutboundSms, Webhook};
 use crate::signature::Scheme;
 
 /// GHL takes a status 5 s after its webhook, sometimes later (ghl contract §4). For messages signed with P-256 it is this
@@ -25,7 +26,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// Tells it; whether everything was as it should be.
 pub(super) async fn tell(live: &mut Live<'_>) -> bool {
-    let mut story = Story { live, sent: Vec::new(), answers: Answers::default() };
+    let mut story = Story { live, sent: Vec::new(), wishes: Vec::new(), answers: Answers::default() };
     let played = story.play().await;
     if let Err(e) = &played {
         story.live.look();
@@ -51,6 +52,8 @@ fn verdict(right: bool) -> &'static str {
 struct Story<'a, 'b> {
     live: &'a mut Live<'b>,
     sent: Vec<Sent>,
+    /// What GHL sent after the STOP, and after the START.
+    wishes: Vec<Webhook>,
     answers: Answers,
 }
 
@@ -67,6 +70,7 @@ impl Story<'_, '_> {
         self.forge().await;
         self.sms_taken().await?;
         self.reply().await?;
+        self.opt_out().await?;
         self.statuses_told().await
     }
 
@@ -151,8 +155,49 @@ impl Story<'_, '_> {
         self.live.wait("the reply to appear in GHL", progress, |stage| !stage.ghl.inbound().is_empty()).await
     }
 
+    /// The first person has had enough, is left alone, and comes back.
+    async fn opt_out(&mut self) -> anyhow::Result<()> {
+        self.wish("The first person replied STOP", script::STOP, "sim-1-000002").await;
+        self.one_more("GHL sent them one more message", script::HELD, "message after the STOP", 0).await;
+        let shown = |stage: &Stage| stage.ghl.inbound().len() >= 2 && tally::opt_outs_told(&stage.ghl) >= 1;
+        let progress = |_: &Stage| "The STOP is on its way to GHL.".to_owned();
+        self.live.wait("the STOP to be shown and mirrored in GHL", progress, shown).await?;
+        self.wish("They replied START", script::START, "sim-1-000003").await;
+        self.one_more("GHL sent them a message", script::WELCOME, "message after the START", 1).await;
+        let wanted = self.sent.iter().map(|sent| sent.line.parts).sum::<usize>() + 1;
+        let back = |stage: &Stage| stage.cast.taken_count() >= wanted && tally::opt_outs_told(&stage.ghl) >= 2;
+        let progress = |stage: &Stage| format!("Cast has taken {} of {wanted} SMS.", stage.cast.taken_count());
+        self.live.wait("Cast to take the message and GHL to clear the setting", progress, back).await
+    }
+
+    async fn wish(&mut self, said: &str, words: &str, id: &str) {
+        let stage = self.live.stage;
+        let Some(Sent { line, .. }) = self.sent.first() else { return };
+        let reply = PersonReply {
+            from: line.to.clone(),
+            message: words.to_owned(),
+            to: Some(super::stage::SENDER_ID.to_owned()),
+            id: Some(id.to_owned()),
+        };
+        let answer = stage.cast.reply(&stage.inbound_url(), &stage.inbound_key, &reply).await;
+        let answered = self.answers.note(Due::ReplyAccepted, &answer);
+        self.live.say(&format!("{said}; {answered}."));
+    }
+
+    async fn one_more(&mut self, said: &str, text: &str, name: &str, parts: usize) {
+        let Stage { ghl, keys, .. } = self.live.stage;
+        let Some(Sent { line, .. }) = self.sent.first() else { return };
+        let webhook = ghl.build_webhook(&OutboundSms::new(DEFAULT_LOCATION, &line.phone, text));
+        self.live.watch.expect(&webhook.message_id, name.to_owned(), &line.to, parts);
+        let answer = ghl.deliver(&webhook, keys.of(Scheme::Ed25519)).await;
+        let answered = self.answers.note(Due::Accepted, &answer);
+        self.live.say(&format!("{said}; {answered}."));
+        self.wishes.push(webhook);
+        self.live.look();
+    }
+
     async fn statuses_told(&mut self) -> anyhow::Result<()> {
-        let wanted = self.sent.len();
+        let wanted = self.sent.len() + self.wishes.len();
         self.live.say("Now the bridge tells GHL what became of each message: not before 5 s, GHL refuses it earlier.");
         let progress =
             |stage: &Stage| format!("GHL knows what became of {} of {wanted} messages.", stage.ghl.told_count());
@@ -165,7 +210,7 @@ impl Story<'_, '_> {
         let screen = &stage.screen;
         let began = stage.clock.mono();
         loop {
-            let rows = match tally::rows(stage, &self.sent, &self.answers).await {
+            let rows = match tally::rows(stage, &self.sent, &self.wishes, &self.answers).await {
                 Ok(rows) => rows,
                 Err(e) => {
                     screen.say(&format!("WRONG: the bridge can't be asked what it saw: {e:#}."));

@@ -37,9 +37,15 @@ impl Planned {
 ///
 /// # Errors
 /// The bridge does not say what it counts, or its store can't be read.
-pub(super) async fn rows(stage: &Stage, sent: &[Sent], answers: &Answers) -> anyhow::Result<Vec<Row>> {
+pub(super) async fn rows(
+    stage: &Stage,
+    sent: &[Sent],
+    wishes: &[Webhook],
+    answers: &Answers,
+) -> anyhow::Result<Vec<Row>> {
     let plan = Planned::of(&script::lines());
     let mut rows = ghl_rows(&stage.ghl, &plan, sent, answers);
+    rows.extend(opt_out_rows(&stage.ghl, wishes));
     rows.extend(bridge_rows(stage, &plan, answers).await?);
     rows.extend(cast_rows(stage, &plan, sent, answers));
     Ok(rows)
@@ -56,7 +62,7 @@ fn ghl_rows(ghl: &FakeGhl, plan: &Planned, sent: &[Sent], answers: &Answers) -> 
         .map_or(0, |first| inbound.iter().filter(|reply| is_in_place(reply, &first.line.phone, &contacts)).count());
     vec![
         row("sub-accounts of an agency given a token", script::AGENCY.1, minted(&calls)),
-        row("messages sent and answered accepted", plan.messages, answers.right(Due::Accepted)),
+        row("messages sent and answered accepted", plan.messages + 2, answers.right(Due::Accepted)),
         row("sent again and answered duplicate", 1, answers.right(Due::Duplicate)),
         row("forged and refused (401)", 1, answers.right(Due::Refused)),
         row("messages shown as delivered", plan.good, shown(is_delivered)),
@@ -66,10 +72,37 @@ fn ghl_rows(ghl: &FakeGhl, plan: &Planned, sent: &[Sent], answers: &Answers) -> 
             "status reports refused as too early (403)",
             calls.iter().filter(|call| is_early(call)).count(),
         ),
-        row("replies shown", 1, inbound.len()),
+        row("replies shown", 3, inbound.len()),
         row("replies shown in the right conversation", 1, placed),
         row("calls that break its contract", 0, ghl.breaches().len() + ghl.unexpected().len()),
     ]
+}
+
+/// The STOP and the START, as GHL shows them.
+fn opt_out_rows(ghl: &FakeGhl, wishes: &[Webhook]) -> Vec<Row> {
+    let row = |what, expected, seen| Row::exactly("GHL", what, expected, seen);
+    let last = |webhook: &Webhook| ghl.statuses(&webhook.message_id).pop();
+    let held = wishes.first().and_then(last).and_then(|told| told.error);
+    let back = wishes.get(1).and_then(last);
+    vec![
+        row(
+            "messages after a STOP shown as failed, with the reason",
+            1,
+            usize::from(held.is_some_and(|error| error.code == "opted_out" && error.message.contains("replied STOP"))),
+        ),
+        row(
+            "messages after a START shown as delivered",
+            1,
+            usize::from(back.is_some_and(|told| told.status == "delivered")),
+        ),
+        row("do-not-disturb settings set and cleared", 2, opt_outs_told(ghl)),
+    ]
+}
+
+/// How often GHL took a contact's do-not-disturb setting.
+pub(super) fn opt_outs_told(ghl: &FakeGhl) -> usize {
+    let set = |call: &GhlCall| call.method == "PUT" && call.path.starts_with("/contacts/") && call.status == Some(200);
+    ghl.calls().iter().filter(|call| set(call)).count()
 }
 
 async fn bridge_rows(stage: &Stage, plan: &Planned, answers: &Answers) -> anyhow::Result<Vec<Row>> {
@@ -79,18 +112,19 @@ async fn bridge_rows(stage: &Stage, plan: &Planned, answers: &Answers) -> anyhow
     Ok(vec![
         // The agency itself, and the sub-account that connected on its own.
         row("installations in its store", script::AGENCY.1 + 2, stage.bridge.count::<Installation>().await?),
-        row("messages in its store", plan.messages, messages),
+        row("messages in its store", plan.messages + 2, messages),
         row("webhooks it could not read", 0, unreadable),
         row("duplicates", 1, counts.of("webhooks", "duplicate")),
         row("signatures that did not fit", 1, counts.of("signatures", "signature_invalid")),
-        row("messages accepted by Cast", plan.good, counts.of("messages_settled", "accepted")),
+        row("messages accepted by Cast", plan.good + 1, counts.of("messages_settled", "accepted")),
         row(
             "messages failed for their number",
             plan.messages - plan.good,
             counts.of("messages_settled", "invalid_phone"),
         ),
-        row("statuses told", plan.messages, counts.of("reports", "told")),
-        row("replies posted", 1, counts.of("replies", "posted")),
+        row("messages held back after a STOP", 1, counts.of("messages_settled", "opted_out")),
+        row("statuses told", plan.messages + 2, counts.of("reports", "told")),
+        row("replies posted", 3, counts.of("replies", "posted")),
         row("answers other than the one due", 0, answers.wrong()),
     ])
 }
@@ -100,11 +134,11 @@ fn cast_rows(stage: &Stage, plan: &Planned, sent: &[Sent], answers: &Answers) ->
     let (cast, taken) = (&stage.cast, stage.cast.taken());
     let whole = sent.iter().filter(|sent| sent.line.parts > 0 && is_whole(&sent.line, &taken)).count();
     vec![
-        row("calls", plan.sms, cast.calls().len()),
-        row("SMS taken", plan.sms, taken.len()),
+        row("calls", plan.sms + 1, cast.calls().len()),
+        row("SMS taken", plan.sms + 1, taken.len()),
         row("messages whole, their parts in order", plan.good, whole),
         row("calls that break its contract", 0, cast.breaches().len() + cast.unexpected().len()),
-        row("replies passed on and answered accepted", 1, answers.right(Due::ReplyAccepted)),
+        row("replies passed on and answered accepted", 3, answers.right(Due::ReplyAccepted)),
         row("passed on again and answered duplicate", 1, answers.right(Due::ReplyRepeated)),
     ]
 }
@@ -141,7 +175,10 @@ fn is_in_place(reply: &InboundSeen, phone: &str, contacts: &[ContactSeen]) -> bo
 
 /// Every part taken once, in order, together the text; parts are cut at single spaces.
 fn is_whole(line: &Line, taken: &[CastCall]) -> bool {
-    let to_them = || taken.iter().filter(|call| call.to.as_deref() == Some(&line.to));
+    // The first person is sent another message when they are back.
+    let theirs =
+        |call: &&CastCall| call.to.as_deref() == Some(&line.to) && call.message.as_deref() != Some(script::WELCOME);
+    let to_them = || taken.iter().filter(theirs);
     let texts: Vec<&str> = to_them().filter_map(|call| call.message.as_deref()).collect();
     texts.len() == line.parts
         && texts.join(" ") == line.text

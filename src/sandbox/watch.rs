@@ -118,6 +118,9 @@ impl Watch {
             ("POST", "/contacts/upsert", true) => {
                 Told::Sentence("GHL found or made the contact of a reply.".to_owned())
             }
+            ("PUT", path, true) if path.starts_with("/contacts/") => {
+                Told::Sentence("GHL shows the person's do-not-disturb setting as the bridge told it.".to_owned())
+            }
             (method, path, true) => Told::Sentence(format!("GHL answered {method} {path}.")),
             (method, path, false) => Told::Sentence(format!("GHL refused {method} {path}{}.", why(call))),
         }
