@@ -58,8 +58,15 @@ pub fn trials(dir: impl Fn() -> PathBuf, uri: &Result<String, String>) -> Vec<Tr
         trials.push(trial(format!("embedded::process::{name}"), None, move || case(spot)));
     }
     let openssl_missing = signature::openssl_missing();
-    let everywhere =
-        [life::cases(), drain::cases(), installs::cases(), keys::cases(), messages::cases(), opt_outs::cases(), signature::cases()];
+    let everywhere = [
+        life::cases(),
+        drain::cases(),
+        installs::cases(),
+        keys::cases(),
+        messages::cases(),
+        opt_outs::cases(),
+        signature::cases(),
+    ];
     let everywhere = everywhere.into_iter().flatten().map(|case| (case, None));
     let with_openssl = signature::openssl_cases().into_iter().map(|case| (case, openssl_missing.clone()));
     for ((name, case), missing) in everywhere.chain(with_openssl) {
