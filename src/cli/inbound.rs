@@ -5,7 +5,8 @@
 
 use clap::{Args, Subcommand};
 
-use super::messages::{on_a_store, print, print_json, refuse};
+use super::commands::{print, print_json};
+use super::messages::{on_a_store, refuse};
 use super::table;
 use crate::clock::Clock;
 use crate::domain::id::LocationId;

@@ -101,12 +101,12 @@ async fn every_answer_tells_the_limit_and_over_it_is_429() {
 async fn unknown_paths_are_404_and_written_down() {
     let bench = Bench::new().await;
     let token = bench.token().await;
-    for path in ["/conversations/search", "/contacts/", "/", "/v2/oauth/token"] {
+    for path in ["/conversations/search/messages/export", "/contacts/", "/", "/v2/oauth/token"] {
         assert_eq!(bench.get(path, CONVERSATIONS, &token).await.status, 404, "{path}");
     }
     assert_eq!(bench.get(UPSERT, OTHERS, &token).await.status, 404, "wrong method");
     let seen: Vec<String> = bench.ghl.unexpected().into_iter().map(|u| u.path).collect();
-    assert_eq!(seen, ["/conversations/search", "/contacts/", "/", "/v2/oauth/token", UPSERT]);
+    assert_eq!(seen, ["/conversations/search/messages/export", "/contacts/", "/", "/v2/oauth/token", UPSERT]);
 }
 
 #[tokio::test]
