@@ -1,6 +1,6 @@
 //! What is done with a message: sent to Cast, reported to GHL, and replies posted into the conversation.
 //!
-//! Implements the queue's `Handler` and runs the two other loops. Invariant: a slow GHL never holds back a send: reports have
+//! Implements the queue's `Handler` and runs the loops beside it: reports, replies, do-not-disturb. Invariant: a slow GHL never holds back a send: reports have
 //! their own index, loop and pace. Must not import http or config.
 
 mod inbound;

@@ -113,7 +113,7 @@ pub struct Progress {
     /// The composed parts; empty until the first `sending`, fixed from then on, so that a new rule can't change a half-sent message.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub parts: Vec<PartRecord>,
-    /// Every try ever recorded, oldest first.
+    /// Every try recorded, oldest first; of very many, the oldest that were never sent are left out.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub attempts: Vec<Attempt>,
     /// Rises with a person's resend: part of the idempotency key.

@@ -2,7 +2,7 @@
 //!
 //! Invariants: nothing leaves `accepted`; an accepted part is never sent again; an outcome is matched by its attempt id
 //! alone, a state change by the claimer's epoch. The shells write the result by compare-and-set and add nothing of their own.
-//! Rules: docs/architecture.md, "State machine". Must not do I/O, read time or draw random numbers.
+//! Rules: docs/architecture.md, "States". Must not do I/O, read time or draw random numbers.
 
 use std::time::Duration;
 

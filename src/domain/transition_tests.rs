@@ -288,3 +288,16 @@ fn a_refusal_after_tries_that_never_left_says_nothing_of_an_earlier_one() {
     let m = after(&sending(&waiting, 1, 2, &rules), 2, &Recorded::Rejected { reason: "blocked".into() }, &rules);
     assert_eq!(sentence(&m), "blocked");
 }
+
+#[test]
+fn of_very_many_tries_the_oldest_that_were_never_sent_are_left_out_and_one_in_doubt_never() {
+    let rules = resend();
+    let mut m = after(&sending(&message(), 1, 0, &rules), 0, &Recorded::Unknown, &rules);
+    for n in 1..200 {
+        m = after(&sending(&m, 1, n, &rules), n, &Recorded::NotSent, &rules);
+    }
+    let tries = &m.progress.attempts;
+    assert_eq!(tries.len(), KEPT_ATTEMPTS);
+    assert_eq!((&tries[0].id, tries[0].result), (&attempt(0), AttemptResult::Unknown));
+    assert_eq!(m.progress.newest().map(|a| &a.id), Some(&attempt(199)));
+}

@@ -1,5 +1,5 @@
-//! What operators do, whatever they do it with: list, show, retry and drop messages; list installations. Command line, admin API and console
-//! print and parse; this decides.
+//! What operators do, whatever they do it with: list, show, retry and drop messages, list installations, count and rotate
+//! keys, list and lift opt-outs. Command line, admin API and console print and parse; this decides.
 //!
 //! Invariant: text and full numbers are in no answer unless they were asked for ([`Reveal::Content`]). A change is the pure
 //! rule of `domain` on the revision it is written to. On the embedded store the leader learns of it from another connection's

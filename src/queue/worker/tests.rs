@@ -28,15 +28,15 @@ impl Drop for Dir {
     }
 }
 
-/// Shutdown begins while a message is prepared.
-struct StopsWhilePreparing {
-    stop: Stop,
+/// Something happens while a message is prepared.
+struct WhilePreparing {
+    happens: Box<dyn Fn() + Send + Sync>,
     calls: Arc<AtomicUsize>,
 }
 
-impl Handler for StopsWhilePreparing {
+impl Handler for WhilePreparing {
     async fn prepare(&self, _: &Message, _: UnixMillis) -> Result<Prepared, StoreError> {
-        self.stop.begin();
+        (self.happens)();
         let part = PartRecord { text: "x".into(), segments: 1, accepted: false, gateway_id: None };
         Ok(Prepared::Send { phone: Phone::parse("09171234567").expect("a mobile"), parts: vec![part], key: key() })
     }
@@ -73,13 +73,17 @@ fn message() -> Message {
     Message::accept(intake, UnixMillis(1_000), "replica", 1)
 }
 
-#[tokio::test]
-async fn a_message_claimed_when_shutdown_begins_is_not_called_and_waits_for_the_next_process() {
-    let dir = Dir::new("stop");
+/// Works on one message while that happens; answers how often Cast was called and what is left of the message.
+async fn worked_on(
+    name: &str,
+    kind: Kind,
+    happens: impl FnOnce(TestClock, Stop) -> Box<dyn Fn() + Send + Sync>,
+) -> (usize, crate::domain::message::Progress) {
+    let dir = Dir::new(name);
     let store = Store::Embedded(EmbeddedStore::open(&dir.0).expect("a store"));
     let (clock, metrics, stop) = (TestClock::at(UnixMillis(1_000)), Metrics::default(), Stop::default());
     let time = Clock::Test(clock.clone());
-    let leadership = Leadership::new(Kind::Sole, store.clone(), time.clone(), metrics.clone(), Bell::default());
+    let leadership = Leadership::new(kind, store.clone(), time.clone(), metrics.clone(), Bell::default());
     leadership.step().await.expect("it leads");
     store.insert(&message()).await.expect("stored");
     let calls = Arc::new(AtomicUsize::new(0));
@@ -87,81 +91,39 @@ async fn a_message_claimed_when_shutdown_begins_is_not_called_and_waits_for_the_
         store: store.clone(),
         clock: time,
         leadership,
-        handler: StopsWhilePreparing { stop: stop.clone(), calls: Arc::clone(&calls) },
+        handler: WhilePreparing { happens: happens(clock.clone(), stop.clone()), calls: Arc::clone(&calls) },
         rules: Rules::default(),
         pace: Pace { per_second: 10, burst: 10 },
         bells: Bells::default(),
         condition: Condition::default(),
         metrics,
-        sole: true,
+        sole: kind == Kind::Sole,
     };
     let worker = Worker::new(parts, stop);
     worker.step().await.expect("the bucket starts empty");
     clock.advance(Duration::from_secs(1));
     assert_eq!(worker.step().await.expect("the store answers"), Step::Worked(message().id));
-    assert_eq!(calls.load(Ordering::Relaxed), 0);
-    let left =
-        store.get::<Message>(&message().id).await.expect("the store answers").expect("a message").record.progress;
-    assert_eq!((left.state, left.crashes), (State::Queued, 0));
-    assert!(left.attempts.iter().all(|a| a.result == AttemptResult::NotSent));
+    let left = store.get::<Message>(&message().id).await.expect("the store answers").expect("a message");
+    (calls.load(Ordering::Relaxed), left.record.progress)
 }
 
-/// The right runs out while a message is prepared.
-struct LapsesWhilePreparing {
-    clock: TestClock,
-    calls: Arc<AtomicUsize>,
-}
-
-impl Handler for LapsesWhilePreparing {
-    async fn prepare(&self, _: &Message, _: UnixMillis) -> Result<Prepared, StoreError> {
-        self.clock.advance(crate::domain::leadership::RIGHT);
-        let part = PartRecord { text: "x".into(), segments: 1, accepted: false, gateway_id: None };
-        Ok(Prepared::Send { phone: Phone::parse("09171234567").expect("a mobile"), parts: vec![part], key: key() })
-    }
-
-    async fn key_of(&self, _: &LocationId) -> Result<KeyName, StoreError> {
-        Ok(key())
-    }
-
-    async fn send(&self, _: Call) -> SendOutcome {
-        self.calls.fetch_add(1, Ordering::Relaxed);
-        SendOutcome::Accepted { gateway_id: None, parts: None }
-    }
-
-    async fn installed(&self, _: &LocationId) -> Result<bool, StoreError> {
-        Ok(true)
-    }
+#[tokio::test]
+async fn a_message_claimed_when_shutdown_begins_is_not_called_and_waits_for_the_next_process() {
+    let (calls, left) = worked_on("stop", Kind::Sole, |_, stop| Box::new(move || stop.begin())).await;
+    assert_eq!((calls, left.state, left.crashes), (0, State::Queued, 0));
+    assert_eq!(results(&left), [AttemptResult::NotSent]);
 }
 
 #[tokio::test]
 async fn a_leader_whose_right_lapsed_before_its_sending_was_acknowledged_makes_no_call() {
-    let dir = Dir::new("lapse");
-    let store = Store::Embedded(EmbeddedStore::open(&dir.0).expect("a store"));
-    let (clock, metrics, stop) = (TestClock::at(UnixMillis(1_000)), Metrics::default(), Stop::default());
-    let time = Clock::Test(clock.clone());
-    let leadership = Leadership::new(Kind::Elected, store.clone(), time.clone(), metrics.clone(), Bell::default());
-    leadership.step().await.expect("it leads");
-    store.insert(&message()).await.expect("stored");
-    let calls = Arc::new(AtomicUsize::new(0));
-    let parts = WorkerParts {
-        store: store.clone(),
-        clock: time,
-        leadership,
-        handler: LapsesWhilePreparing { clock: clock.clone(), calls: Arc::clone(&calls) },
-        rules: Rules::default(),
-        pace: Pace { per_second: 10, burst: 10 },
-        bells: Bells::default(),
-        condition: Condition::default(),
-        metrics,
-        sole: false,
+    let lapse = |clock: TestClock, _| -> Box<dyn Fn() + Send + Sync> {
+        Box::new(move || clock.advance(crate::domain::leadership::RIGHT))
     };
-    let worker = Worker::new(parts, stop);
-    worker.step().await.expect("the bucket starts empty");
-    clock.advance(Duration::from_secs(1));
-    assert_eq!(worker.step().await.expect("the store answers"), Step::Worked(message().id));
-    assert_eq!(calls.load(Ordering::Relaxed), 0);
-    let left =
-        store.get::<Message>(&message().id).await.expect("the store answers").expect("a message").record.progress;
-    assert_eq!(left.state, State::Queued);
-    assert_eq!(left.attempts.iter().map(|a| a.result).collect::<Vec<_>>(), [AttemptResult::NotSent]);
+    let (calls, left) = worked_on("lapse", Kind::Elected, lapse).await;
+    assert_eq!((calls, left.state), (0, State::Queued));
+    assert_eq!(results(&left), [AttemptResult::NotSent]);
+}
+
+fn results(left: &crate::domain::message::Progress) -> Vec<AttemptResult> {
+    left.attempts.iter().map(|a| a.result).collect()
 }
