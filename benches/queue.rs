@@ -197,7 +197,7 @@ impl Handler for Gateway {
         let phone = Phone::parse(intake.phone.as_deref().unwrap_or_default());
         let phone = phone.map_err(|e| StoreError::Unavailable(e.to_string()))?;
         let text = intake.text.clone().unwrap_or_default();
-        let parts = vec![PartRecord { text, segments: 1, accepted: false, gateway_id: None }];
+        let parts = vec![PartRecord { text, segments: 1, accepted: false, gateway_id: None, receipt: None }];
         Ok(Prepared::Send { phone, parts, key: key() })
     }
 

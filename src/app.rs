@@ -18,7 +18,7 @@ use std::time::Duration;
 use axum::Router;
 
 use crate::clock::Clock;
-use crate::delivery::{InboundWorker, Mirrors, Outbound, Reporter};
+use crate::delivery::{InboundWorker, Mirrors, Outbound, Receipts, Reporter};
 use crate::leader::Leadership;
 use crate::lifecycle::{Condition, Stop};
 use crate::oauth::{Agency, Tokens};
@@ -66,6 +66,7 @@ pub struct App {
     pub(crate) router: Router,
     pub(crate) worker: Worker<Outbound>,
     pub(crate) reporter: Reporter,
+    pub(crate) receipts: Receipts,
     pub(crate) inbound: InboundWorker,
     pub(crate) mirrors: Mirrors,
     pub(crate) tokens: Tokens,
@@ -102,6 +103,12 @@ impl App {
     #[must_use]
     pub fn reporter(&self) -> &Reporter {
         &self.reporter
+    }
+
+    /// The loop over receipts, to be stepped.
+    #[must_use]
+    pub fn receipts(&self) -> &Receipts {
+        &self.receipts
     }
 
     /// The inbound worker, to be stepped.

@@ -79,6 +79,8 @@ pub struct Bells {
     pub reports: Bell,
     /// A reply was stored.
     pub replies: Bell,
+    /// A receipt was stored.
+    pub receipts: Bell,
     /// A lifecycle event was stored, or an agency connected.
     pub installs: Bell,
     /// Locations whose token was stored, for who holds their messages.

@@ -20,7 +20,7 @@ fn accepted() -> SendOutcome {
 }
 
 fn unknown() -> SendOutcome {
-    SendOutcome::Unknown { evidence: "502".into() }
+    SendOutcome::Unknown { evidence: "502".into(), gateway_id: None }
 }
 
 fn not_sent(why: NotSent, hint: Option<u64>) -> SendOutcome {

@@ -17,7 +17,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(60);
 /// Between batches while there is, so that webhooks are not held up.
 const BETWEEN: Duration = Duration::from_millis(50);
 /// What is purged: contact memory, installations and the leader document stay.
-const PURGED: [Collection; 4] = [Collection::Messages, Collection::Unreadable, Collection::Inbound, Collection::Events];
+const PURGED: [Collection; 5] =
+    [Collection::Messages, Collection::Unreadable, Collection::Inbound, Collection::Events, Collection::Receipts];
 
 /// Strips and forgets.
 #[derive(Debug, Clone)]
@@ -46,7 +47,9 @@ impl Purger {
                 return Ok(0);
             }
             let now = self.clock.now();
-            changed += self.store.purge(collection, now, now.before(self.replay_memory), BATCH).await?;
+            // What a receipt said is in its message, and a repeat changes nothing there: its own document needs no memory.
+            let memory = if collection == Collection::Receipts { Duration::ZERO } else { self.replay_memory };
+            changed += self.store.purge(collection, now, now.before(memory), BATCH).await?;
         }
         Ok(changed)
     }

@@ -36,6 +36,7 @@ struct Inner {
     messages: Counted,
     reports: Counted,
     replies: Counted,
+    receipts: Counted,
     refreshes: Counted,
     accept_seconds: Histogram,
     send_seconds: Histogram,
@@ -60,6 +61,7 @@ impl Default for Metrics {
         let messages = family(&mut registry, "messages_settled", "Messages settled by state or failure code");
         let reports = family(&mut registry, "reports", "Status reports by GHL's answer");
         let replies = family(&mut registry, "replies", "Replies by what became of them");
+        let receipts = family(&mut registry, "receipts", "Receipts by answer, and by what they said once matched");
         let refreshes = family(&mut registry, "token_refreshes", "Token refreshes by result");
         let buckets = || exponential_buckets(0.0005, 2.0, 16);
         let accept_seconds = Histogram::new(buckets());
@@ -94,6 +96,7 @@ impl Default for Metrics {
             messages,
             reports,
             replies,
+            receipts,
             refreshes,
             accept_seconds,
             send_seconds,
@@ -137,6 +140,11 @@ impl Metrics {
     /// A reply moved.
     pub fn reply(&self, kind: &'static str) {
         count(&self.0.replies, kind);
+    }
+
+    /// A receipt was refused, matched or given up.
+    pub fn receipt(&self, kind: &'static str) {
+        count(&self.0.receipts, kind);
     }
 
     /// A token was refreshed, or not.

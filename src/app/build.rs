@@ -9,7 +9,9 @@ use crate::client::cast::CastClient;
 use crate::client::ghl::{GhlClient, TokenApp};
 use crate::clock::Clock;
 use crate::config::{self, ConfigErrors, OptOutConfig, Problem, SealConfig, SealKey, ServeConfig, StoreConfig};
-use crate::delivery::{InboundSettings, InboundWorker, LoopParts, Mirrors, Outbound, OutboundSettings, Reporter};
+use crate::delivery::{
+    InboundSettings, InboundWorker, LoopParts, Mirrors, Outbound, OutboundSettings, Receipts, Reporter,
+};
 use crate::domain::compose::{self, ComposeRules};
 use crate::domain::id::LocationId;
 use crate::domain::opt_out::Words;
@@ -97,6 +99,7 @@ impl App {
             pace,
         };
         let reporter = Reporter::new(loops.clone());
+        let receipts = Receipts::new(loops.clone(), rules(config));
         let inbound = InboundWorker::new(loops.clone(), opt_outs.clone(), inbound_settings(config));
         let mirrors = Mirrors::new(loops);
         let rekeyer = Rekeyer::new(store.clone(), ring, clock.clone(), leadership.clone());
@@ -134,6 +137,7 @@ impl App {
             router,
             worker,
             reporter,
+            receipts,
             inbound,
             mirrors,
             tokens,

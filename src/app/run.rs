@@ -113,6 +113,11 @@ impl App {
             reporter.run(&stop).await;
             "report"
         });
+        let (receipts, stop) = (self.receipts.clone(), self.stop.clone());
+        loops.spawn(async move {
+            receipts.run(&stop).await;
+            "receipt"
+        });
         let (inbound, stop) = (self.inbound.clone(), self.stop.clone());
         loops.spawn(async move {
             inbound.run(&stop).await;

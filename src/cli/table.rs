@@ -175,12 +175,13 @@ fn message(lines: &mut Lines, view: &MessageView) {
     for part in &view.parts {
         let what = if part.accepted { "accepted by Cast" } else { "not accepted" };
         let id = part.gateway_id.as_ref().map(|id| format!(" as {id}")).unwrap_or_default();
+        let receipt = part.receipt.map(|fate| format!(", receipt: {}", fate.as_str())).unwrap_or_default();
         let size = format!(
             "{}, {}",
             counted(u64::try_from(part.characters).unwrap_or(u64::MAX), "character"),
             counted(part.segments.into(), "segment")
         );
-        lines.line(&format!("part {}", part.part), format!("{what}{id} ({size})"));
+        lines.line(&format!("part {}", part.part), format!("{what}{id}{receipt} ({size})"));
         lines.maybe("", part.text.as_ref());
     }
     for attempt in &view.attempts {

@@ -12,11 +12,11 @@ use serde_json::Value;
 use url::Url;
 
 use super::transport::{self, Body, Reached};
-use super::words::{SHOWN, clean};
 use super::{builder, lenient};
 use crate::domain::outcome::{NotSent, SendOutcome};
 use crate::domain::secret::Secret;
 use crate::domain::time::UnixMillis;
+use crate::domain::words::{SHOWN, clean};
 
 const SEND_PATH: &str = "/api/sms/send";
 
@@ -111,7 +111,7 @@ fn outcome(seen: Seen, now: UnixMillis) -> SendOutcome {
         Seen::NeverLeft => {
             return SendOutcome::NotSent { why: NotSent::Unreachable, retry_after: None };
         }
-        Seen::NoAnswer { detail } => return SendOutcome::Unknown { evidence: detail },
+        Seen::NoAnswer { detail } => return SendOutcome::Unknown { evidence: detail, gateway_id: None },
         Seen::Answered { status, retry_after, body } => (status, retry_after, body),
     };
     let retry_after: Option<Duration> = hint.and_then(|value| super::retry_after::retry_after(&value, now));
@@ -121,28 +121,39 @@ fn outcome(seen: Seen, now: UnixMillis) -> SendOutcome {
         429 => SendOutcome::NotSent { why: NotSent::RateLimited, retry_after },
         400..=499 => SendOutcome::Rejected { reason: reason(status, body.json().as_ref()) },
         // 5xx whatever its body, redirects, and numbers nobody has defined: the SMS may be out.
-        _ => SendOutcome::Unknown { evidence: format!("Cast answered HTTP {status}") },
+        _ => SendOutcome::Unknown {
+            evidence: format!("Cast answered HTTP {status}"),
+            gateway_id: body.json().as_ref().and_then(gateway_id),
+        },
     }
 }
 
 fn answered_2xx(status: u16, body: &Body) -> SendOutcome {
-    let unknown = |what: &str| SendOutcome::Unknown { evidence: format!("Cast answered HTTP {status} {what}") };
+    let unknown = |what: &str, gateway_id| SendOutcome::Unknown {
+        evidence: format!("Cast answered HTTP {status} {what}"),
+        gateway_id,
+    };
     match body {
-        Body::Cut => return unknown("and broke off"),
-        Body::TooLarge => return unknown("with more than can be read"),
+        Body::Cut => return unknown("and broke off", None),
+        Body::TooLarge => return unknown("with more than can be read", None),
         Body::Whole(_) => {}
     }
     let Some(reply) = body.json() else {
-        return unknown("that is not JSON");
+        return unknown("that is not JSON", None);
     };
     match lenient::flag(&reply, &["success"]) {
         Some(true) => SendOutcome::Accepted {
-            gateway_id: lenient::id(&reply, &["message_id", "messageId"]),
+            gateway_id: gateway_id(&reply),
             parts: lenient::number(&reply, &["parts"]).and_then(|parts| u32::try_from(parts).ok()),
         },
         Some(false) => SendOutcome::Rejected { reason: reason(status, Some(&reply)) },
-        None => unknown("without `success`"),
+        None => unknown("without `success`", gateway_id(&reply)),
     }
+}
+
+/// What Cast calls the SMS.
+fn gateway_id(reply: &Value) -> Option<String> {
+    lenient::id(reply, &["message_id", "messageId"])
 }
 
 /// Cast's own words, or a sentence that says there were none.

@@ -5,7 +5,7 @@
 
 use serde_json::Value;
 
-use super::words::clean;
+use crate::domain::words::clean;
 
 /// Longest id worth keeping; the services' own have 12 to 36 characters.
 const ID_MAX: usize = 128;

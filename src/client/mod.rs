@@ -12,6 +12,5 @@ pub mod retry_after;
 mod transport;
 #[cfg(test)]
 mod wire;
-pub mod words;
 
 pub use transport::Reached;

@@ -9,7 +9,7 @@ use std::fmt;
 use reqwest::header::HeaderMap;
 use reqwest::{RequestBuilder, Response};
 
-use super::words::{SHOWN, clean};
+use crate::domain::words::{SHOWN, clean};
 
 /// Largest answer read: a list of a hundred sub-accounts with their addresses is the longest, and an endless answer must not
 /// fill memory.

@@ -1,16 +1,18 @@
-//! What is done with a message: sent to Cast, reported to GHL, and replies posted into the conversation.
+//! What is done with a message: sent to Cast, reported to GHL, its receipts matched, and replies posted into the conversation.
 //!
-//! Implements the queue's `Handler` and runs the loops beside it: reports, replies, do-not-disturb. Invariant: a slow GHL never holds back a send: reports have
-//! their own index, loop and pace. Must not import http or config.
+//! Implements the queue's `Handler` and runs the loops beside it: reports, receipts, replies, do-not-disturb. Invariant: a slow
+//! GHL never holds back a send: reports have their own index, loop and pace. Must not import http or config.
 
 mod inbound;
 mod mirror;
 mod outbound;
+mod receipt;
 mod report;
 
 pub use inbound::{InboundSettings, InboundWorker};
 pub use mirror::Mirrors;
 pub use outbound::{Outbound, OutboundSettings};
+pub use receipt::Receipts;
 pub use report::Reporter;
 
 use crate::client::ghl::ApiRefusal;
@@ -22,7 +24,7 @@ use crate::oauth::Tokens;
 use crate::store::Store;
 use crate::telemetry::Metrics;
 
-/// What both loops that call GHL work with.
+/// What the loops of this module work with.
 #[derive(Debug, Clone)]
 pub struct LoopParts {
     pub store: Store,

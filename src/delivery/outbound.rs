@@ -122,6 +122,7 @@ impl Handler for Outbound {
                 text: part.text,
                 accepted: false,
                 gateway_id: None,
+                receipt: None,
             })
             .collect();
         Ok(Prepared::Send { phone, parts, key: self.shared_key.clone() })

@@ -74,7 +74,7 @@ ghl_id!(
 );
 
 /// The key of a document: `out:…`, `dead:…`, `in:…`, `loc:…`, `company:…`, `contact:…`,
-/// `stop:…`, `event:…`, `leader`.
+/// `stop:…`, `event:…`, `receipt:…`, `leader`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct DocId(pub String);
@@ -132,6 +132,12 @@ impl DocId {
     #[must_use]
     pub fn suppression(scope: &str, e164: &str) -> Self {
         Self(format!("stop:{scope}:{e164}"))
+    }
+
+    /// The receipts of an SMS, by the gateway's id of it.
+    #[must_use]
+    pub fn receipt(gateway_id: &str) -> Self {
+        Self(format!("receipt:{gateway_id}"))
     }
 
     /// The key as text.

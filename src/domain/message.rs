@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::id::{AttemptId, DocId, Epoch, GhlMessageId, LocationId};
 use super::phone::Phone;
+use super::receipt::Receipt;
 use super::report::Report;
 use super::time::UnixMillis;
 
@@ -99,7 +100,7 @@ impl Message {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {
     pub state: State,
-    /// Why it failed, for `rejected`, `parked`, `expired` and `dead`.
+    /// Why it failed, for `rejected`, `parked`, `expired` and `dead`; for `accepted`, that a receipt says it was not delivered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<FailureCode>,
     /// The term of the last claim.
@@ -183,9 +184,12 @@ pub struct PartRecord {
     /// Settled for good: an accepted part is never sent again.
     #[serde(default)]
     pub accepted: bool,
-    /// The gateway's id of the accepted SMS.
+    /// The gateway's id of the SMS.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gateway_id: Option<String>,
+    /// The strongest receipt for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub receipt: Option<Receipt>,
 }
 
 /// Shows no text.
@@ -208,6 +212,9 @@ pub struct Attempt {
     pub epoch: Epoch,
     pub at: UnixMillis,
     pub result: AttemptResult,
+    /// The gateway's id of an SMS that nobody vouched for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway_id: Option<String>,
 }
 
 /// What is known of a try.
@@ -306,6 +313,47 @@ pub enum FailureCode {
 }
 
 impl FailureCode {
+    /// All of them.
+    pub const ALL: [Self; 15] = [
+        Self::InvalidPhone,
+        Self::EmptyMessage,
+        Self::TooLong,
+        Self::AttachmentRefused,
+        Self::OptedOut,
+        Self::NotInstalled,
+        Self::AwaitingApproval,
+        Self::DailyLimit,
+        Self::Disabled,
+        Self::CastRejected,
+        Self::Undelivered,
+        Self::NotSent,
+        Self::UnknownOutcome,
+        Self::Expired,
+        Self::InternalError,
+    ];
+
+    /// What an agent is told where nobody has better words: what happened, and what to do.
+    #[must_use]
+    pub const fn sentence(self) -> &'static str {
+        match self {
+            Self::InvalidPhone => "This number can't receive SMS. Check the contact's phone number and send again.",
+            Self::EmptyMessage => "There was nothing to send. Write a text and send again.",
+            Self::TooLong => "This message is too long for SMS. Shorten it and send again.",
+            Self::AttachmentRefused => "SMS can't carry attachments here. Send the text without them.",
+            Self::OptedOut => "This person replied STOP. They can text START.",
+            Self::NotInstalled => "This sub-account has not connected Cast SMS. Connect it and send again.",
+            Self::AwaitingApproval => "This sub-account may not send SMS yet. Ask who set up Cast SMS to approve it.",
+            Self::DailyLimit => "This sub-account has sent all the SMS it may today. Send again tomorrow.",
+            Self::Disabled => "SMS are switched off for this sub-account. Ask who set up Cast SMS to switch them on.",
+            Self::CastRejected => "Cast refused this SMS. Check the number and the text before sending again.",
+            Self::Undelivered => "This SMS was not delivered. Check the number before sending again.",
+            Self::NotSent => "This SMS was not sent. You can send it again.",
+            Self::UnknownOutcome => super::transition::UNKNOWN_SENTENCE,
+            Self::Expired => "This SMS waited too long and was not sent. Send it again if it still matters.",
+            Self::InternalError => "This SMS could not be processed and was not sent. You can send it again.",
+        }
+    }
+
     /// The code as reported in `error.code`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -326,5 +374,37 @@ impl FailureCode {
             Self::Expired => "expired",
             Self::InternalError => "internal_error",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The marketplace forbids its own names where an agency's staff read (white label).
+    const NEVER_SAID: [&str; 4] = ["ghl", "highlevel", "leadconnector", "gohighlevel"];
+
+    #[test]
+    fn every_failure_code_has_a_sentence_an_agent_can_act_on() {
+        const ACTS: [&str; 9] =
+            ["check", "send", "write", "shorten", "text start", "connect", "ask", "can send", "again"];
+        for code in FailureCode::ALL {
+            let (word, sentence) = (code.as_str(), code.sentence());
+            let lower = sentence.to_lowercase();
+            assert!(sentence.ends_with('.') && sentence.chars().count() <= 200, "{word}: {sentence}");
+            assert!(NEVER_SAID.iter().all(|name| !lower.contains(name)), "{word}: {sentence}");
+            assert!(ACTS.iter().any(|act| lower.contains(act)), "{word}: it says nothing to do: {sentence}");
+            assert!(!lower.contains(word) || !word.contains('_'), "{word}: a code is no sentence");
+        }
+    }
+
+    #[test]
+    fn the_list_of_failure_codes_is_whole_and_each_reads_back() {
+        for code in FailureCode::ALL {
+            let json = serde_json::json!(code.as_str());
+            assert_eq!(serde_json::from_value::<FailureCode>(json).unwrap(), code);
+        }
+        let words: std::collections::HashSet<_> = FailureCode::ALL.iter().map(|code| code.as_str()).collect();
+        assert_eq!(words.len(), FailureCode::ALL.len());
     }
 }

@@ -30,6 +30,8 @@ pub enum SendOutcome {
     Unknown {
         /// What was seen, for logs and operators: never message text.
         evidence: String,
+        /// The gateway's id all the same, where the answer has one: a receipt may vouch for it.
+        gateway_id: Option<String>,
     },
 }
 

@@ -48,6 +48,14 @@ pub struct Verdict {
     pub sentence: Option<String>,
 }
 
+impl Verdict {
+    /// An agent would see no difference.
+    #[must_use]
+    pub fn reads_like(&self, other: &Self) -> bool {
+        (self.status, self.code, &self.sentence) == (other.status, other.code, &other.sentence)
+    }
+}
+
 /// The report sub-document.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
@@ -72,6 +80,17 @@ pub struct Report {
     /// Waits for a token of its location.
     #[serde(default)]
     pub no_token: bool,
+    /// 429 in a row.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub limited: u32,
+    /// The status GHL acknowledged last, whatever revision it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shown: Option<ReportStatus>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_zero(n: &u32) -> bool {
+    *n == 0
 }
 
 /// Why a report was given up.
@@ -124,13 +143,15 @@ impl Report {
             first_try_at: None,
             given_up: None,
             no_token: false,
+            limited: 0,
+            shown: None,
         }
     }
 
     /// A new verdict replaces the old one and is due at `due_at`, told or not.
     #[must_use]
     pub fn corrected(&self, verdict: Verdict, due_at: UnixMillis) -> Self {
-        Self { revision: self.revision + 1, told: self.told, ..Self::new(verdict, due_at) }
+        Self { revision: self.revision + 1, told: self.told, shown: self.shown, ..Self::new(verdict, due_at) }
     }
 
     /// Its message is on its way again: nobody is told before the next verdict, not even by a call under way that fails.
@@ -139,6 +160,7 @@ impl Report {
         Self {
             revision: self.revision + 1,
             told: self.told,
+            shown: self.shown,
             due_at: None,
             ..Self::new(self.verdict.clone(), UnixMillis::default())
         }
@@ -158,10 +180,11 @@ impl Report {
         }
         if revision != self.revision {
             // The older call may have landed last: tell the newest again, under a number of its own.
-            return Self { revision: self.revision + 1, told: self.told, ..Self::new(self.verdict.clone(), now) };
+            return self.corrected(self.verdict.clone(), now);
         }
         let first = self.first_try_at.unwrap_or(now);
-        let mut next = Self { tries: self.tries + 1, first_try_at: Some(first), no_token: false, ..self.clone() };
+        let next = Self { tries: self.tries + 1, first_try_at: Some(first), no_token: false, ..self.clone() };
+        let mut next = Self { limited: 0, ..next };
         let spent = now.since(first);
         let again_within = |limit: Duration, wait: Duration, end: GivenUp| {
             if spent >= limit { Err(end) } else { Ok(wait) }
@@ -169,13 +192,18 @@ impl Report {
         let decision = match reply {
             ReportReply::Told => {
                 next.told = Some(revision);
+                next.shown = Some(self.verdict.status);
                 next.due_at = None;
                 return next;
             }
             ReportReply::NotYet => again_within(NOT_YET_LIMIT, retry::not_yet(self.tries, jitter), GivenUp::NotOurs),
             ReportReply::Trouble => again_within(RETRY_LIMIT, retry::report(self.tries, jitter), GivenUp::Exhausted),
             ReportReply::Limited { retry_after } => {
-                again_within(RETRY_LIMIT, retry::ghl_limited(*retry_after, None, self.tries), GivenUp::Exhausted)
+                // Nothing is dropped for a limit, and the caps don't run while it lasts.
+                let wait = retry::ghl_limited(*retry_after, None, self.limited);
+                next.limited = self.limited + 1;
+                next.first_try_at = Some(first.after(wait));
+                Ok(wait)
             }
             ReportReply::Forbidden => Err(GivenUp::Scopes),
             ReportReply::NotFound => Err(GivenUp::Unknown),
@@ -264,6 +292,34 @@ mod tests {
         assert_eq!(r.given_up, Some(GivenUp::NotOurs));
         assert!(now.since(T0) >= NOT_YET_LIMIT && now.since(T0) < NOT_YET_LIMIT * 2);
         assert!((10..200).contains(&calls), "{calls}");
+    }
+
+    #[test]
+    fn a_day_of_429_gives_no_report_up_and_only_three_in_a_row_make_it_rest() {
+        let limited = ReportReply::Limited { retry_after: None };
+        let wait = |r: &Report, now: UnixMillis| r.due_at.unwrap().since(now).as_secs();
+        let mut r = Report::new(delivered(), T0);
+        for _ in 0..5 {
+            r = r.after_reply(1, &ReportReply::NotYet, r.due_at.unwrap(), 0.5);
+        }
+        let mut waits = Vec::new();
+        let mut now = r.due_at.unwrap();
+        while now.since(T0) < Duration::from_secs(26 * 3600) {
+            r = r.after_reply(1, &limited, now, 0.5);
+            waits.push(wait(&r, now));
+            now = r.due_at.unwrap();
+        }
+        assert_eq!(waits[..4], [10, 10, 60, 60]);
+        let after_trouble = r.after_reply(1, &ReportReply::Trouble, now, 0.5);
+        assert_eq!((after_trouble.given_up, after_trouble.limited), (None, 0));
+    }
+
+    #[test]
+    fn what_the_crm_shows_is_remembered_over_corrections() {
+        let told = Report::new(delivered(), T0).after_reply(1, &ReportReply::Told, T0, 0.5);
+        let corrected = told.corrected(failed(), T0);
+        assert_eq!((corrected.shown, corrected.told), (Some(ReportStatus::Delivered), Some(1)));
+        assert_eq!(corrected.after_reply(2, &ReportReply::Told, T0, 0.5).shown, Some(ReportStatus::Failed));
     }
 
     #[test]

@@ -28,7 +28,7 @@ fn message() -> Message {
 }
 
 fn parts(n: usize) -> Vec<PartRecord> {
-    vec![PartRecord { text: "x".into(), segments: 1, accepted: false, gateway_id: None }; n]
+    vec![PartRecord { text: "x".into(), segments: 1, accepted: false, gateway_id: None, receipt: None }; n]
 }
 
 fn attempt(n: u32) -> AttemptId {
@@ -86,7 +86,7 @@ fn a_resend_waits_as_if_new_under_another_idempotency_key_and_tells_nobody_befor
 #[test]
 fn only_the_parts_nobody_accepted_are_sent_again() {
     let m = after(&sending(&message(), 3, 1, T0), 1, &accepted(), T0);
-    let m = after(&sending(&m, 3, 2, T0), 2, &Recorded::Unknown, T0);
+    let m = after(&sending(&m, 3, 2, T0), 2, &Recorded::Unknown { gateway_id: None }, T0);
     assert_eq!((m.progress.state, m.progress.accepted_parts()), (State::Parked, 1));
     let mut m = resent(&m, T0);
     for n in 3..5 {
@@ -198,7 +198,7 @@ fn apply(m: &Message, step: &Step, next: u32, count: usize) -> Option<Progress> 
                 0 => accepted(),
                 1 => Recorded::NotSent,
                 2 => Recorded::Rejected { reason: "no".into() },
-                _ => Recorded::Unknown,
+                _ => Recorded::Unknown { gateway_id: None },
             };
             record(m, &id, &outcome, T0, &rules).ok()
         }

@@ -72,6 +72,7 @@ const TOKEN_TROUBLE: Policy = Policy::seconds(60, 60);
 const TOKEN_SUSPENDED: Policy = Policy::seconds(900, 900);
 const RECONCILE: Policy = Policy::seconds(6 * 3600, 6 * 3600).spread();
 const LIFECYCLE_EVENT: Policy = Policy::seconds(60, 60);
+const RECEIPT_UNMATCHED: Policy = Policy::seconds(1, 300);
 const STORE_WRITE: Policy =
     Policy { first: Duration::from_millis(50), cap: Duration::from_secs(5), hint_cap: None, spread: Spread::None };
 
@@ -152,6 +153,12 @@ pub fn lifecycle_event() -> Duration {
     LIFECYCLE_EVENT.delay(0, None, 0.0)
 }
 
+/// A receipt whose SMS is not known yet: 1, 2, 4 s … 5 min, so that strangers' receipts cost a few looks an hour.
+#[must_use]
+pub fn receipt(tries: u32) -> Duration {
+    RECEIPT_UNMATCHED.delay(tries, None, 0.0)
+}
+
 /// A write that must land (an outcome): 50 ms doubling to 5 s, for as long as the process lives.
 #[must_use]
 pub fn store_write(tries: u32) -> Duration {
@@ -163,7 +170,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const ALL: [Policy; 12] = [
+    const ALL: [Policy; 13] = [
         CAST_LIMITED,
         CAST_UNREACHABLE,
         CAST_REFUSED,
@@ -175,6 +182,7 @@ mod tests {
         GHL_RESTS,
         TOKEN_TROUBLE,
         TOKEN_SUSPENDED,
+        RECEIPT_UNMATCHED,
         STORE_WRITE,
     ];
 

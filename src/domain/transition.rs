@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::id::{AttemptId, DocId, Epoch};
 use super::message::{Attempt, AttemptResult, FailureCode, Message, PartRecord, Progress, State};
+use super::receipt;
 use super::report::{Report, ReportSource, ReportStatus, Verdict};
 use super::resend;
 use super::time::UnixMillis;
@@ -68,10 +69,17 @@ pub enum UnknownSend {
 /// What became of a try, in the words of the state machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Recorded {
-    Accepted { gateway_id: Option<String> },
+    Accepted {
+        gateway_id: Option<String>,
+    },
     NotSent,
-    Rejected { reason: String },
-    Unknown,
+    Rejected {
+        reason: String,
+    },
+    /// Nobody can say; the gateway may have named it all the same.
+    Unknown {
+        gateway_id: Option<String>,
+    },
 }
 
 /// Why a change does not apply to the document as it is now.
@@ -184,7 +192,7 @@ pub fn begin(
     }
     let part = p.next_part().ok_or(Refused::NoChange)?;
     p.state = State::Sending;
-    p.attempts.push(Attempt { id: attempt, part, epoch, at: now, result: AttemptResult::Open });
+    p.attempts.push(Attempt { id: attempt, part, epoch, at: now, result: AttemptResult::Open, gateway_id: None });
     if p.attempts.len() > KEPT_ATTEMPTS
         && let Some(oldest) = p.attempts.iter().position(|a| a.result == AttemptResult::NotSent)
     {
@@ -243,7 +251,7 @@ pub fn record(
         Recorded::Accepted { .. } => AttemptResult::Accepted,
         Recorded::NotSent => AttemptResult::NotSent,
         Recorded::Rejected { .. } => AttemptResult::Rejected,
-        Recorded::Unknown => AttemptResult::Unknown,
+        Recorded::Unknown { .. } => AttemptResult::Unknown,
     };
     match p.attempts[index].result {
         AttemptResult::Open => {}
@@ -253,6 +261,9 @@ pub fn record(
         }
     }
     p.attempts[index].result = result;
+    if let Recorded::Unknown { gateway_id } = outcome {
+        p.attempts[index].gateway_id.clone_from(gateway_id);
+    }
     p.crashes = 0;
     if let Recorded::Accepted { gateway_id } = outcome {
         let record = &mut p.parts[part];
@@ -280,22 +291,18 @@ pub fn record(
             );
             settle(message, p, State::Rejected, failed(FailureCode::NotSent, sentence), now, rules)
         }
-        (Recorded::Unknown, State::Sending | State::InDoubt) => unknown(message, p, now, rules),
+        (Recorded::Unknown { .. }, State::Sending | State::InDoubt) => unknown(message, p, now, rules),
         _ => p,
     })
 }
 
 /// After a part was accepted: the next part, or the end.
-fn part_settled(message: &Message, p: Progress, newest: bool, now: UnixMillis, rules: &Rules) -> Progress {
+pub(super) fn part_settled(message: &Message, p: Progress, newest: bool, now: UnixMillis, rules: &Rules) -> Progress {
     if p.next_part().is_none() {
         if p.state == State::Accepted {
             return p;
         }
-        let status = match rules.status_on_accept {
-            StatusOnAccept::Delivered => ReportStatus::Delivered,
-            StatusOnAccept::Pending => ReportStatus::Pending,
-        };
-        let verdict = Verdict { status, source: ReportSource::Policy, code: None, sentence: None };
+        let verdict = receipt::verdict(&p.parts, rules.status_on_accept);
         return settle(message, p, State::Accepted, verdict, now, rules);
     }
     match p.state {
@@ -304,7 +311,8 @@ fn part_settled(message: &Message, p: Progress, newest: bool, now: UnixMillis, r
         // Settled without all parts: it stays so, and the report says how far it came.
         State::Rejected | State::Parked | State::Expired | State::Dead => {
             let code = p.code.unwrap_or(FailureCode::UnknownOutcome);
-            let sentence = partly_sent(&p).map_or_else(String::new, |s| format!("{}.", capitalised(&s)));
+            let sentence =
+                partly_sent(&p).map_or_else(|| code.sentence().to_owned(), |s| format!("{}.", capitalised(&s)));
             let state = p.state;
             settle(message, p, state, failed(code, sentence), now, rules)
         }

@@ -22,7 +22,7 @@ fn message() -> Message {
 }
 
 fn parts(n: usize) -> Vec<PartRecord> {
-    vec![PartRecord { text: "x".into(), segments: 1, accepted: false, gateway_id: None }; n]
+    vec![PartRecord { text: "x".into(), segments: 1, accepted: false, gateway_id: None, receipt: None }; n]
 }
 
 fn attempt(n: u32) -> AttemptId {
@@ -115,7 +115,7 @@ fn a_refused_second_part_stops_the_rest_and_says_which() {
 #[test]
 fn a_late_accepted_of_an_older_try_cancels_a_resend_not_yet_begun() {
     let rules = resend();
-    let m = after(&sending(&message(), 1, 1, &rules), 1, &Recorded::Unknown, &rules);
+    let m = after(&sending(&message(), 1, 1, &rules), 1, &Recorded::Unknown { gateway_id: None }, &rules);
     assert_eq!(m.progress.state, State::Queued);
     let m = after(&m, 1, &accepted(), &rules);
     assert_eq!(m.progress.state, State::Accepted);
@@ -125,7 +125,7 @@ fn a_late_accepted_of_an_older_try_cancels_a_resend_not_yet_begun() {
 #[test]
 fn a_rejection_of_an_older_try_changes_nothing_but_its_record() {
     let rules = resend();
-    let m = after(&sending(&message(), 1, 1, &rules), 1, &Recorded::Unknown, &rules);
+    let m = after(&sending(&message(), 1, 1, &rules), 1, &Recorded::Unknown { gateway_id: None }, &rules);
     let m = sending(&m, 1, 2, &rules);
     let late = after(&m, 1, &Recorded::Rejected { reason: "no".into() }, &rules);
     assert_eq!(late.progress.state, State::Sending);
@@ -215,7 +215,7 @@ fn apply(m: &Message, step: &Step, next: u32, count: usize, rules: &Rules) -> Op
                 0 => accepted(),
                 1 => Recorded::NotSent,
                 2 => Recorded::Rejected { reason: "no".into() },
-                _ => Recorded::Unknown,
+                _ => Recorded::Unknown { gateway_id: None },
             };
             record(m, &id, &outcome, T0, rules).ok()
         }
@@ -271,7 +271,7 @@ proptest! {
 #[test]
 fn under_resend_a_refusal_says_that_an_earlier_try_may_have_arrived() {
     let rules = resend();
-    let doubted = after(&sending(&message(), 1, 1, &rules), 1, &Recorded::Unknown, &rules);
+    let doubted = after(&sending(&message(), 1, 1, &rules), 1, &Recorded::Unknown { gateway_id: None }, &rules);
     let refused = Recorded::Rejected { reason: "blocked".into() };
     let m = after(&sending(&doubted, 1, 2, &rules), 2, &refused, &rules);
     assert_eq!(sentence(&m), "blocked. An earlier try may have arrived.");
@@ -292,7 +292,7 @@ fn a_refusal_after_tries_that_never_left_says_nothing_of_an_earlier_one() {
 #[test]
 fn of_very_many_tries_the_oldest_that_were_never_sent_are_left_out_and_one_in_doubt_never() {
     let rules = resend();
-    let mut m = after(&sending(&message(), 1, 0, &rules), 0, &Recorded::Unknown, &rules);
+    let mut m = after(&sending(&message(), 1, 0, &rules), 0, &Recorded::Unknown { gateway_id: None }, &rules);
     for n in 1..200 {
         m = after(&sending(&m, 1, n, &rules), n, &Recorded::NotSent, &rules);
     }

@@ -71,7 +71,7 @@ pub(super) async fn receive(
     }
 }
 
-fn authenticated(shared: &Shared, headers: &HeaderMap) -> bool {
+pub(super) fn authenticated(shared: &Shared, headers: &HeaderMap) -> bool {
     let Some(key) = &shared.settings.inbound_api_key else { return false };
     let plain = headers.get("x-api-key").map(axum::http::HeaderValue::as_bytes);
     let bearer = headers.get(header::AUTHORIZATION).and_then(|v| {
@@ -115,26 +115,33 @@ pub fn read_reply(body: &[u8]) -> Result<NewReply, &'static str> {
     })
 }
 
-/// RFC 3339, or an epoch number in seconds or milliseconds.
 fn received_at(object: &Map<String, Value>) -> Result<Option<UnixMillis>, &'static str> {
-    const WRONG: &str = "`received_at` is an RFC 3339 time with an offset, or an epoch number.";
-    let Some(value) = field(object, &["received_at", "receivedAt"]) else { return Ok(None) };
+    time(object, &["received_at", "receivedAt"])
+        .map_err(|NoTime| "`received_at` is an RFC 3339 time with an offset, or an epoch number.")
+}
+
+/// Neither RFC 3339 nor an epoch number.
+pub(super) struct NoTime;
+
+/// RFC 3339, or an epoch number in seconds or milliseconds.
+pub(super) fn time(object: &Map<String, Value>, names: &[&str]) -> Result<Option<UnixMillis>, NoTime> {
+    let Some(value) = field(object, names) else { return Ok(None) };
     match value {
         Value::Number(n) => {
             let whole = n.as_i64().or_else(|| {
                 #[expect(clippy::cast_possible_truncation, reason = "saturates; a fraction of a second is dropped")]
                 n.as_f64().map(|f| f as i64)
             });
-            whole.map(|n| Some(UnixMillis::from_epoch(n))).ok_or(WRONG)
+            whole.map(|n| Some(UnixMillis::from_epoch(n))).ok_or(NoTime)
         }
         Value::String(s) if s.trim().is_empty() => Ok(None),
         Value::String(s) => match s.trim().parse::<i64>() {
             Ok(n) => Ok(Some(UnixMillis::from_epoch(n))),
             Err(_) => {
-                s.trim().parse::<jiff::Timestamp>().map(|t| Some(UnixMillis(t.as_millisecond()))).map_err(|_| WRONG)
+                s.trim().parse::<jiff::Timestamp>().map(|t| Some(UnixMillis(t.as_millisecond()))).map_err(|_| NoTime)
             }
         },
-        _ => Err(WRONG),
+        _ => Err(NoTime),
     }
 }
 
@@ -152,12 +159,12 @@ fn attachments(object: &Map<String, Value>) -> Result<Vec<String>, &'static str>
         .collect()
 }
 
-fn field<'a>(object: &'a Map<String, Value>, names: &[&str]) -> Option<&'a Value> {
+pub(super) fn field<'a>(object: &'a Map<String, Value>, names: &[&str]) -> Option<&'a Value> {
     names.iter().find_map(|name| object.get(*name).filter(|v| !v.is_null()))
 }
 
 /// Text, or a number written as one.
-fn text(object: &Map<String, Value>, names: &[&str]) -> Option<String> {
+pub(super) fn text(object: &Map<String, Value>, names: &[&str]) -> Option<String> {
     match field(object, names)? {
         Value::String(s) => Some(s.clone()),
         Value::Number(n) => Some(n.to_string()),

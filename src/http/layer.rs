@@ -91,6 +91,15 @@ pub(super) async fn guard_gateway(State(shared): State<Shared>, request: Request
     response
 }
 
+/// The same for receipts.
+pub(super) async fn guard_receipts(State(shared): State<Shared>, request: Request, next: Next) -> Response {
+    let (response, early) = guard(&shared, request, next, Door::Gateway).await;
+    if let Some(word) = early {
+        shared.metrics.receipt(word);
+    }
+    response
+}
+
 /// Who comes in, and what holds for them.
 #[derive(Debug, Clone, Copy)]
 enum Door {

@@ -8,6 +8,7 @@ mod inbound;
 mod install;
 mod layer;
 mod page;
+mod receipt;
 mod serve;
 mod slots;
 mod status;
@@ -86,7 +87,10 @@ pub fn router(parts: HttpParts) -> Router {
         let inbound = Router::new()
             .route("/api/cast/v1/inbound", post(inbound::receive))
             .layer(axum::middleware::from_fn_with_state(Arc::clone(&shared), layer::guard_gateway));
-        others = others.merge(inbound);
+        let receipts = Router::new()
+            .route("/api/cast/v1/receipts", post(receipt::receive))
+            .layer(axum::middleware::from_fn_with_state(Arc::clone(&shared), layer::guard_receipts));
+        others = others.merge(inbound).merge(receipts);
     }
     webhooks
         .merge(others)

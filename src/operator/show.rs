@@ -11,6 +11,7 @@ use super::{Kind, OperatorError, maybe_time, read, resolve, time};
 use crate::domain::id::{AttemptId, DocId, Epoch, GhlMessageId};
 use crate::domain::inbound::Reply;
 use crate::domain::message::{Attempt, AttemptResult, FailureCode, Message, PartRecord};
+use crate::domain::receipt::Fate;
 use crate::domain::report::{GivenUp, Report, ReportStatus};
 use crate::domain::time::UnixMillis;
 use crate::store::{Store, Unreadable};
@@ -86,6 +87,9 @@ pub struct PartView {
     pub accepted: bool,
     /// Cast's `message_id`.
     pub gateway_id: Option<String>,
+    /// What the gateway's receipts say of it: `delivered`, `failed`, `pending` or `unclear`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub receipt: Option<Fate>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
 }
@@ -216,6 +220,7 @@ fn part(at: usize, record: &PartRecord, reveal: Reveal) -> PartView {
         characters: record.text.chars().count(),
         accepted: record.accepted,
         gateway_id: record.gateway_id.clone(),
+        receipt: record.receipt.as_ref().map(|receipt| receipt.fate),
         text: (reveal == Reveal::Content).then(|| record.text.clone()),
     }
 }

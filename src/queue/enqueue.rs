@@ -4,7 +4,7 @@
 //! asked. Decides nothing about sending.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -19,6 +19,7 @@ use crate::domain::lifecycle::{AppHook, ContactDnd, EventAccepted, StoredEvent};
 use crate::domain::message::{DOCUMENT_VERSION, Intake, Message};
 use crate::domain::opt_out::Wish;
 use crate::domain::phone::Phone;
+use crate::domain::receipt::{KeptReceipt, Receipt};
 use crate::domain::time::UnixMillis;
 use crate::lifecycle::Bells;
 use crate::opt_out::{Clearance, OptOuts};
@@ -205,6 +206,31 @@ impl Enqueue {
             self.bells.replies.ring();
         }
         Ok(Answer { id, inserted })
+    }
+
+    /// Stores what became of an SMS, for the leader to find its message; the strongest of several stays.
+    ///
+    /// # Errors
+    /// [`EnqueueError`]: a repeat changes nothing twice.
+    pub async fn receipt(&self, gateway_id: &str, receipt: Receipt) -> Result<Answer, EnqueueError> {
+        self.admission.document()?;
+        let now = self.clock.now();
+        let fresh = KeptReceipt::accept(gateway_id, receipt, now);
+        let inserted = self.store.insert(&fresh).await?;
+        if inserted == Inserted::Duplicate {
+            let there = AtomicBool::new(false);
+            let join = |kept: &KeptReceipt| {
+                there.store(true, Ordering::Relaxed);
+                kept.joined(&fresh.progress.receipt, now)
+            };
+            self.store.update::<KeptReceipt>(&fresh.id, join).await?;
+            if !there.load(Ordering::Relaxed) {
+                let why = "an earlier receipt for this SMS is just being forgotten";
+                return Err(StoreError::Unavailable(why.to_owned()).into());
+            }
+        }
+        self.bells.receipts.ring();
+        Ok(Answer { id: fresh.id, inserted })
     }
 
     /// The look at the minute before: a repeat counts only within 60 s ("people do answer Yes twice").

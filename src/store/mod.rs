@@ -6,6 +6,7 @@
 
 mod embedded;
 mod mongo;
+mod receipt;
 mod record;
 
 use std::time::Duration;
@@ -36,13 +37,15 @@ pub enum Collection {
     Events,
     /// Phones that are not to be messaged.
     Suppressions,
+    /// Receipts on their way to their messages.
+    Receipts,
     /// The leader document.
     Leader,
 }
 
 impl Collection {
     /// All of them, for creating tables and indexes.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Messages,
         Self::Unreadable,
         Self::Inbound,
@@ -50,6 +53,7 @@ impl Collection {
         Self::Contacts,
         Self::Events,
         Self::Suppressions,
+        Self::Receipts,
         Self::Leader,
     ];
 
@@ -64,6 +68,7 @@ impl Collection {
             Self::Contacts => "contacts",
             Self::Events => "events",
             Self::Suppressions => "suppressions",
+            Self::Receipts => "receipts",
             Self::Leader => "leader",
         }
     }

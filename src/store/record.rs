@@ -72,9 +72,16 @@ impl Record for Message {
 
 /// GHL's id, then the gateway's.
 fn names(message: &Message) -> Vec<String> {
-    let gateway = message.progress.parts.iter().filter_map(|part| part.gateway_id.clone());
+    let p = &message.progress;
     let mut names = vec![message.accepted.intake.message_id.to_string()];
-    names.extend(gateway.filter(|name| name.len() <= LONGEST_NAME));
+    for part in 0..p.parts.len() {
+        let attempts = p.attempts.iter().filter(|a| a.part == part).filter_map(|a| a.gateway_id.as_ref());
+        for name in attempts.chain(&p.parts[part].gateway_id) {
+            if name.len() <= LONGEST_NAME && !names.contains(name) {
+                names.push(name.clone());
+            }
+        }
+    }
     names
 }
 

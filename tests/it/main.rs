@@ -18,6 +18,7 @@ mod outage;
 mod outbound;
 mod overload;
 mod process;
+mod receipt;
 mod replica;
 mod shutdown;
 mod store_contract;
@@ -87,6 +88,7 @@ fn main() -> ExitCode {
         ("outbound", outbound::cases()),
         ("inbound", inbound::cases()),
         ("opt_out", opt_out::cases()),
+        ("receipt", receipt::cases()),
         ("crash", crash::cases()),
         ("overload", overload::cases()),
         ("shutdown", shutdown::cases()),

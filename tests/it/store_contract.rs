@@ -136,8 +136,15 @@ async fn a_message_reads_back_exactly_however_odd_its_text(store: Store) {
             epoch: Epoch(7),
             at: at(3),
             result: AttemptResult::Unknown,
+            gateway_id: Some("sms_0".into()),
         };
-        let part = PartRecord { text: text.into(), segments: 3, accepted: true, gateway_id: Some("sms_1".into()) };
+        let part = PartRecord {
+            text: text.into(),
+            segments: 3,
+            accepted: true,
+            gateway_id: Some("sms_1".into()),
+            receipt: None,
+        };
         let record = accepted.with(Progress {
             state: State::Parked,
             code: Some(FailureCode::UnknownOutcome),

@@ -216,7 +216,8 @@ impl Book {
                 transition::reject(m, term(epoch), FailureCode::EmptyMessage, sentence, NOW, rules)
             }
             Change::Begin { epoch, attempt } => {
-                let part = PartRecord { text: String::new(), segments: 1, accepted: false, gateway_id: None };
+                let part =
+                    PartRecord { text: String::new(), segments: 1, accepted: false, gateway_id: None, receipt: None };
                 transition::begin(m, term(epoch), &vec![part; parts.into()], id(attempt), NOW)
             }
             Change::Doubt { attempt } => transition::doubt(m, &id(attempt)),
@@ -275,6 +276,6 @@ fn outcome(learnt: Learnt) -> Recorded {
         Learnt::Accepted => Recorded::Accepted { gateway_id: None },
         Learnt::NotSent => Recorded::NotSent,
         Learnt::Rejected => Recorded::Rejected { reason: "blocked".to_owned() },
-        Learnt::Unknown => Recorded::Unknown,
+        Learnt::Unknown => Recorded::Unknown { gateway_id: None },
     }
 }

@@ -134,6 +134,18 @@ fn no_answer_is_unknown_and_never_having_left_is_not_sent() {
 }
 
 #[test]
+fn an_answer_in_doubt_still_says_what_cast_calls_the_sms() {
+    let named = |outcome: SendOutcome| match outcome {
+        SendOutcome::Unknown { gateway_id, .. } => gateway_id,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(named(answered(200, r#"{"message_id":"abc"}"#)).as_deref(), Some("abc"));
+    assert_eq!(named(answered(503, r#"{"success":true,"messageId":42}"#)).as_deref(), Some("42"));
+    assert_eq!(named(answered(503, "<html>")), None);
+    assert_eq!(named(outcome(Seen::NoAnswer { detail: String::new() }, NOW)), None);
+}
+
+#[test]
 fn evidence_holds_nothing_of_the_body() {
     for status in [200, 302, 503] {
         let shown = format!("{:?}", answered(status, r#"{"echo":"Hello Maria"}"#));
@@ -304,7 +316,7 @@ async fn an_endless_chunked_body_is_cut_off_at_the_limit() {
     let chunk = format!("1000\r\n{}\r\n", "x".repeat(0x1000));
     let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
     let (outcome, _) = against(Act::WriteAndHang(format!("{head}{}", chunk.repeat(BODY_LIMIT / 0x1000 + 2)))).await;
-    assert!(matches!(&outcome, SendOutcome::Unknown { evidence } if evidence.contains("more than")), "{outcome:?}");
+    assert!(matches!(&outcome, SendOutcome::Unknown { evidence, .. } if evidence.contains("more than")), "{outcome:?}");
 }
 
 #[tokio::test]

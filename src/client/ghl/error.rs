@@ -12,8 +12,8 @@ use serde_json::Value;
 use crate::client::lenient;
 use crate::client::retry_after::{http_date, retry_after};
 use crate::client::transport::{Answer, Reached};
-use crate::client::words::{SHOWN, clean, mask_numbers};
 use crate::domain::time::UnixMillis;
+use crate::domain::words::{SHOWN, clean, mask_numbers};
 
 /// A call to GHL that did not do what it should.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -1,4 +1,4 @@
-//! A fake Cast: `POST /api/sms/send` with the gateway's rules, limit and refusals, and its SIM gateway's replies.
+//! A fake Cast: `POST /api/sms/send` with the gateway's rules, limit and refusals, and its SIM gateway's replies and receipts.
 //!
 //! Owns the ledger of every call and the one fact tests are about: which calls made Cast *take* an SMS. A taken SMS is
 //! out, whatever the caller was then told. Calls that break the contract are refused before any fault strikes.
@@ -74,6 +74,27 @@ pub struct PersonReply {
     /// The gateway's id.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
+}
+
+/// What became of an SMS, as the SIM gateway posts it (cast contract, "Inbound and receipts").
+#[derive(Clone, Serialize)]
+pub struct DeliveryReceipt {
+    /// The id the SMS was taken under.
+    pub message_id: String,
+    /// `delivered`, `failed`, `expired`, `rejected`, `undelivered` or `pending`.
+    pub status: String,
+    /// Why it failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<ReceiptError>,
+}
+
+/// Why an SMS was not delivered, in the gateway's words.
+#[derive(Clone, Serialize)]
+pub struct ReceiptError {
+    /// The gateway's code.
+    pub code: String,
+    /// Its sentence.
+    pub message: String,
 }
 
 /// A handle on a running fake Cast. Clones share it; it stops when the last one is dropped.
@@ -216,6 +237,12 @@ impl FakeCast {
     /// The SIM gateway passes a person's SMS on to the bridge's inbound endpoint `url`.
     pub async fn reply(&self, url: &str, inbound_api_key: &str, reply: &PersonReply) -> WebhookAnswer {
         let body = serde_json::json!(reply).to_string().into_bytes();
+        self.postman.post(url, &[("x-api-key", inbound_api_key)], body).await
+    }
+
+    /// The SIM gateway tells the bridge's receipts endpoint `url` what became of an SMS.
+    pub async fn receipt(&self, url: &str, inbound_api_key: &str, receipt: &DeliveryReceipt) -> WebhookAnswer {
+        let body = serde_json::json!(receipt).to_string().into_bytes();
         self.postman.post(url, &[("x-api-key", inbound_api_key)], body).await
     }
 

@@ -151,7 +151,7 @@ impl<H: Handler> Worker<H> {
             SendOutcome::Accepted { gateway_id, .. } => Recorded::Accepted { gateway_id },
             SendOutcome::NotSent { .. } => Recorded::NotSent,
             SendOutcome::Rejected { reason } => Recorded::Rejected { reason },
-            SendOutcome::Unknown { .. } => Recorded::Unknown,
+            SendOutcome::Unknown { gateway_id, .. } => Recorded::Unknown { gateway_id },
         };
         let after = self.record(id, &attempt, &recorded).await;
         Ok(match (recorded, after) {
@@ -180,7 +180,7 @@ impl<H: Handler> Worker<H> {
                 tracing::error!(job.id = %id, status, "Cast refuses the API key: messages wait until it is accepted again");
             }
             SendOutcome::NotSent { why, .. } => tracing::warn!(job.id = %id, ?why, "cast.send: not sent, waits"),
-            SendOutcome::Unknown { evidence } => {
+            SendOutcome::Unknown { evidence, .. } => {
                 tracing::warn!(job.id = %id, evidence, duration_ms = millis(took), "cast.send: nobody knows whether it was sent");
             }
         }

@@ -37,7 +37,7 @@ struct WhilePreparing {
 impl Handler for WhilePreparing {
     async fn prepare(&self, _: &Message, _: UnixMillis) -> Result<Prepared, StoreError> {
         (self.happens)();
-        let part = PartRecord { text: "x".into(), segments: 1, accepted: false, gateway_id: None };
+        let part = PartRecord { text: "x".into(), segments: 1, accepted: false, gateway_id: None, receipt: None };
         Ok(Prepared::Send { phone: Phone::parse("09171234567").expect("a mobile"), parts: vec![part], key: key() })
     }
 

@@ -103,7 +103,7 @@ pub(super) fn indexes(collection: Collection) -> Vec<IndexModel> {
         Collection::Unreadable => &["state", "strip", "settled"],
         Collection::Installations => &["open", "due", "report", "waits", "lane"],
         Collection::Contacts => &["lane"],
-        Collection::Events => &["due", "strip", "settled"],
+        Collection::Events | Collection::Receipts => &["due", "strip", "settled"],
         Collection::Suppressions => &["lane", "names", "report", "state"],
         Collection::Leader => &[],
     };
@@ -169,7 +169,7 @@ mod tests {
             assert!(served(Collection::Installations, &filter, &sort), "{query:?}");
         }
         let Lookup { filter, sort, .. } = lookup(Query::Due { now, limit });
-        assert!(served(Collection::Events, &filter, &sort));
+        assert!(served(Collection::Events, &filter, &sort) && served(Collection::Receipts, &filter, &sort));
         assert!(served(Collection::Messages, &open(), &order()));
         assert!(served(Collection::Inbound, &open(), &order()));
     }

@@ -14,6 +14,7 @@ use cast_ghl_provider::domain::leadership::LeaderDoc;
 use cast_ghl_provider::domain::lifecycle::{AppEvent, Change, EventAccepted, EventState, StoredEvent};
 use cast_ghl_provider::domain::message::DOCUMENT_VERSION;
 use cast_ghl_provider::domain::opt_out::{LiftedBy, Said, Scope, Suppression, Wish};
+use cast_ghl_provider::domain::receipt::{Fate, KeptReceipt, Receipt};
 use cast_ghl_provider::domain::time::UnixMillis;
 use cast_ghl_provider::store::{
     Collection, Discovered, Discovery, Inserted, LeaderRecord, Query, Record, Saved, Store, StoreError, Unreadable,
@@ -31,6 +32,7 @@ pub(super) fn cases() -> Cases<Store> {
         an_installation_reads_back_exactly_and_is_due_for_its_refresh,
         an_installation_is_found_by_its_next_work_and_by_the_company_it_waits_for,
         an_installation_that_names_nothing_is_corrupt,
+        a_receipt_reads_back_exactly_is_due_while_it_waits_and_leaves_nothing_once_settled,
         a_lifecycle_event_reads_back_exactly_is_due_until_it_is_settled_and_remembered_when_stripped,
         a_contact_reads_back_exactly_and_is_found_by_its_phone,
         a_suppression_reads_back_exactly_and_is_found_by_phone_state_and_contact,
@@ -127,6 +129,22 @@ async fn a_lifecycle_event_reads_back_exactly_is_due_until_it_is_settled_and_rem
     assert!(due().await.iter().map(|stored| &stored.record).eq([&event(2)]));
     assert_eq!(store.purge(Collection::Events, at(15), at(0), 9).await.unwrap(), 1);
     assert_eq!(store.insert(&event(1)).await.unwrap(), Inserted::Duplicate);
+}
+
+async fn a_receipt_reads_back_exactly_is_due_while_it_waits_and_leaves_nothing_once_settled(store: Store) {
+    let says = |status: &str| Receipt { fate: Fate::of(status), at: Some(at(3)), status: status.into(), words: None };
+    let kept = KeptReceipt::accept("sms_1", says("failed"), at(1));
+    assert!(survives(&store, &kept).await);
+    let due = || store.find::<KeptReceipt>(Query::Due { now: at(9), limit: 9 });
+    assert_eq!(due().await.unwrap().len(), 1);
+    let stored = read::<KeptReceipt>(&store, &kept.id).await;
+    let matched = kept.matched(&says("failed"), at(5)).unwrap();
+    assert!(store.save(&stored, &matched).await.unwrap() != Saved::Conflict);
+    assert_eq!((due().await.unwrap().len(), read::<KeptReceipt>(&store, &kept.id).await.record), (0, matched));
+    let purge = || store.purge(Collection::Receipts, at(9), at(9), 9);
+    while purge().await.unwrap() > 0 {}
+    assert_eq!(store.tombstone(Collection::Receipts, &kept.id).await.unwrap(), None);
+    assert_eq!(store.insert(&kept).await.unwrap(), Inserted::New);
 }
 
 async fn an_installation_that_names_nothing_is_corrupt(store: Store) {

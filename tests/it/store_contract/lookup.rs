@@ -29,6 +29,7 @@ fn sent(message: &Message, ids: &[&str]) -> Message {
         segments: 1,
         accepted: true,
         gateway_id: (!id.is_empty()).then(|| (*id).to_owned()),
+        receipt: None,
     };
     let parts = ids.iter().map(part).collect();
     message.with(Progress { parts, ..message.progress.clone() })

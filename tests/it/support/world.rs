@@ -33,6 +33,7 @@ pub enum Place {
 pub const LOCATION: &str = "LOCmain0000000000001";
 pub const COMPANY: &str = "COMmain0000000000001";
 pub const PHONE: &str = "+639171234567";
+pub const RECEIPTS: &str = "/api/cast/v1/receipts";
 pub const INBOUND_KEY: &str = "inbound-key-of-the-tests";
 const CAST_KEY: &str = cast_ghl_provider::fake::cast::DEFAULT_API_KEY;
 
@@ -228,6 +229,7 @@ impl World {
                     Step::NotLeader => panic!("this process does not lead"),
                 }
             };
+            self.app.receipts().step().await.expect("the store answers");
             self.app.reporter().step().await.expect("the store answers");
             self.app.inbound().step().await.expect("the store answers");
             self.app.mirrors().step().await.expect("the store answers");
@@ -376,6 +378,22 @@ impl World {
         let request = self.http.post(format!("{}/api/cast/v1/inbound", self.base)).header("x-api-key", INBOUND_KEY);
         let answer = request.json(&body).send().await.expect("an answer");
         (answer.status().as_u16(), answer.json().await.unwrap_or_default())
+    }
+
+    /// Tells the bridge what became of an SMS, as the gateway does.
+    pub async fn receipt(&self, body: serde_json::Value) -> (u16, serde_json::Value) {
+        let answer = self.post(RECEIPTS, &[("x-api-key", INBOUND_KEY)], body.to_string()).await;
+        (answer.status().as_u16(), answer.json().await.unwrap_or_default())
+    }
+
+    /// Steps the loop over receipts until nothing is due.
+    pub async fn match_all(&self) {
+        for _ in 0..1000 {
+            if self.app.receipts().step().await.expect("the store answers") == 0 {
+                return;
+            }
+        }
+        panic!("the loop over receipts never rests");
     }
 
     /// What the CRM shows for a message at last: status and error code.

@@ -1,7 +1,7 @@
 //! Other people's sentences, made fit to show: bounded, on one line, and without phone numbers where nobody needs them.
 //!
-//! Owns the cleaning of error texts from both services. Invariant: the result never has a control character and never
-//! exceeds the bound. Pure: imports nothing.
+//! Owns the cleaning of the texts of both services and of the gateway. Invariant: the result never has a control character and
+//! never exceeds the bound. Pure: imports nothing.
 
 /// Characters of a vendor's words that are reported or logged (bridge rules, failure codes).
 pub const SHOWN: usize = 200;
