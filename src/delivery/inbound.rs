@@ -220,6 +220,7 @@ impl InboundWorker {
             return Ok(wait);
         }
         let ghl = self.0.parts.tokens.ghl();
+        let (pace, clock) = (&self.0.parts.pace, &self.0.parts.clock);
         let found = self
             .0
             .parts
@@ -228,6 +229,7 @@ impl InboundWorker {
                 match ghl.upsert_contact(&token, location.as_str(), phone.e164()).await {
                     // A refusal of the upsert (a duplicate setting, say) still lets us look.
                     Err(GhlError::Api(refusal)) if matches!(refusal.status, 400 | 422) => {
+                        pace.extra(location.as_str(), clock.now());
                         match ghl.find_contact(&token, location.as_str(), phone.e164()).await? {
                             Some(contact) => Ok(contact),
                             None => Err(GhlError::Api(refusal)),
@@ -284,8 +286,9 @@ impl InboundWorker {
                 429 => {
                     let interval = refusal.limits.interval_ms.map(Duration::from_millis);
                     let wait = retry::ghl_limited(refusal.retry_after, interval, tries);
-                    self.0.parts.pace.rest(location.as_str(), self.0.parts.clock.now().after(wait));
-                    ReplyStep::Later { wait: Some(wait), why: "the CRM's rate limit" }
+                    let now = self.0.parts.clock.now();
+                    let until = self.0.parts.pace.limited(location.as_str(), wait, refusal.limits.daily_remaining, now);
+                    ReplyStep::Later { wait: Some(until.since(now)), why: "the CRM's rate limit" }
                 }
                 401 => ReplyStep::Later { wait: Some(NO_TOKEN_WAIT), why: "the token is refused" },
                 403 | 408 | 425 => later("the CRM does not allow it now"),

@@ -184,8 +184,9 @@ impl Mirrors {
                 429 => {
                     let interval = refusal.limits.interval_ms.map(Duration::from_millis);
                     let wait = retry::ghl_limited(refusal.retry_after, interval, tries);
-                    self.0.pace.rest(location.as_str(), self.0.clock.now().after(wait));
-                    MirrorReply::Later(wait)
+                    let now = self.0.clock.now();
+                    let until = self.0.pace.limited(location.as_str(), wait, refusal.limits.daily_remaining, now);
+                    MirrorReply::Later(until.since(now))
                 }
                 408 | 425 | 500.. => MirrorReply::Trouble,
                 _ => MirrorReply::Never(GivenUp::Refused),

@@ -172,9 +172,13 @@ impl Reporter {
             .await;
         let reply = match answer {
             Err(CallError::Store(e)) => return Err(e),
-            answer => self.reply(answer, location.as_str(), report.tries),
+            answer => self.reply(answer, location.as_str(), report.limited),
         };
         self.0.parts.metrics.report(word(&reply));
+        if report.shown == Some(ReportStatus::Delivered) && report.verdict.status == ReportStatus::Failed {
+            // Nobody documents whether GHL takes that.
+            tracing::info!(job.id = %message.id, reply = word(&reply), "ghl.status: delivered before, failed now");
+        }
         self.note(&message.id, report.revision, &reply).await;
         Ok(())
     }
@@ -221,7 +225,7 @@ impl Reporter {
         Ok(())
     }
 
-    fn reply(&self, answer: Result<(), CallError>, location: &str, tries: u32) -> ReportReply {
+    fn reply(&self, answer: Result<(), CallError>, location: &str, limited: u32) -> ReportReply {
         let refusal = match answer {
             Ok(()) => return ReportReply::Told,
             Err(CallError::Ghl(GhlError::Api(refusal))) => refusal,
@@ -251,10 +255,11 @@ impl Reporter {
             404 => ReportReply::NotFound,
             429 => {
                 let interval = refusal.limits.interval_ms.map(Duration::from_millis);
-                let wait = retry::ghl_limited(refusal.retry_after, interval, tries);
-                self.0.parts.pace.rest(location, self.0.parts.clock.now().after(wait));
-                tracing::warn!(location.id = location, "GHL limits this location");
-                ReportReply::Limited { retry_after: Some(wait) }
+                let wait = retry::ghl_limited(refusal.retry_after, interval, limited);
+                let now = self.0.parts.clock.now();
+                let until = self.0.parts.pace.limited(location, wait, refusal.limits.daily_remaining, now);
+                tracing::warn!(location.id = location, wait_s = until.since(now).as_secs(), "GHL limits this location");
+                ReportReply::Limited { retry_after: Some(until.since(now)) }
             }
             500.. => ReportReply::Trouble,
             _ => ReportReply::Refused,
@@ -283,7 +288,7 @@ fn status_update(verdict: &Verdict) -> StatusUpdate {
     };
     let error = verdict.code.map(|code| StatusErrorBody {
         code: code.as_str().to_owned(),
-        message: verdict.sentence.clone().unwrap_or_else(|| code.as_str().to_owned()),
+        message: verdict.sentence.clone().unwrap_or_else(|| code.sentence().to_owned()),
     });
     StatusUpdate { status, error }
 }

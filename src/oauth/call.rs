@@ -142,6 +142,8 @@ impl Tokens {
             // "Not yet" comes as a 401, too: no token would mend that.
             Err(GhlError::Api(refusal)) if refusal.status == 401 && !refusal.is_not_yet() && !self.cooling(id) => {
                 let fresh = self.refresh(id, Need::Call(&lent.hash)).await?;
+                let owner = id.as_str().split_once(':').map_or(id.as_str(), |(_, owner)| owner);
+                self.0.parts.pace.extra(owner, self.0.parts.clock.now());
                 let again = call(fresh.token).await;
                 if matches!(&again, Err(GhlError::Api(refusal)) if refusal.status == 401 && !refusal.is_not_yet()) {
                     self.cool(id.clone());

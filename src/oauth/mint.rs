@@ -137,8 +137,9 @@ impl Tokens {
     /// GHL limits the company: nothing of it goes before the moment answered.
     pub(super) fn limited(&self, company: &CompanyId, refusal: &ApiRefusal, tries: u32) -> UnixMillis {
         let interval = refusal.limits.interval_ms.map(std::time::Duration::from_millis);
-        let until = self.0.parts.clock.now().after(retry::ghl_limited(refusal.retry_after, interval, tries));
-        self.0.parts.pace.rest(company.as_str(), until);
+        let wait = retry::ghl_limited(refusal.retry_after, interval, tries);
+        let (now, left) = (self.0.parts.clock.now(), refusal.limits.daily_remaining);
+        let until = self.0.parts.pace.limited(company.as_str(), wait, left, now);
         tracing::warn!(company.id = %company, "GHL limits this company");
         until
     }

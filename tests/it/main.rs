@@ -20,6 +20,7 @@ mod overload;
 mod process;
 mod receipt;
 mod replica;
+mod report;
 mod shutdown;
 mod store_contract;
 mod support;
@@ -89,6 +90,7 @@ fn main() -> ExitCode {
         ("inbound", inbound::cases()),
         ("opt_out", opt_out::cases()),
         ("receipt", receipt::cases()),
+        ("report", report::cases()),
         ("crash", crash::cases()),
         ("overload", overload::cases()),
         ("shutdown", shutdown::cases()),
