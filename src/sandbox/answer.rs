@@ -19,6 +19,8 @@ pub(super) enum Due {
     ReplyAccepted,
     /// A reply that is stored already.
     ReplyRepeated,
+    /// A receipt, stored.
+    ReceiptAccepted,
 }
 
 impl Due {
@@ -26,7 +28,7 @@ impl Due {
         match self {
             Self::Accepted | Self::Duplicate | Self::ReplyRepeated => 200,
             Self::Refused => 401,
-            Self::ReplyAccepted => 202,
+            Self::ReplyAccepted | Self::ReceiptAccepted => 202,
         }
     }
 
@@ -36,7 +38,7 @@ impl Due {
             Self::Accepted => ("/status", "accepted".into()),
             Self::Duplicate => ("/status", "duplicate".into()),
             Self::Refused => ("/error/code", "signature_invalid".into()),
-            Self::ReplyAccepted => ("/accepted", true.into()),
+            Self::ReplyAccepted | Self::ReceiptAccepted => ("/accepted", true.into()),
             Self::ReplyRepeated => ("/duplicate", true.into()),
         }
     }
@@ -51,7 +53,7 @@ impl Due {
     /// Ends a sentence about the bridge.
     fn words(self) -> &'static str {
         match self {
-            Self::Accepted | Self::ReplyAccepted => "the bridge answered: accepted",
+            Self::Accepted | Self::ReplyAccepted | Self::ReceiptAccepted => "the bridge answered: accepted",
             Self::Duplicate | Self::ReplyRepeated => "the bridge answered: duplicate",
             Self::Refused => "the bridge refused it (401)",
         }

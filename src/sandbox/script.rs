@@ -12,6 +12,9 @@ pub(super) const FORGED: (&str, &str) = ("100", "900");
 /// What a person answers.
 pub(super) const REPLY: &str = "Yes please!";
 
+/// Which part of the first long message is lost on its way, from 0, and the network's reason.
+pub(super) const LOST: (usize, &str) = (1, "Absent subscriber");
+
 /// The agency that connects, and how many sub-accounts it has.
 pub(super) const AGENCY: (&str, usize) = ("COMsandbox0000000001", 25);
 

@@ -149,6 +149,11 @@ impl Stage {
         stopped.is_ok()
     }
 
+    /// Where the gateway posts receipts.
+    pub(super) fn receipts_url(&self) -> String {
+        format!("{}/api/cast/v1/receipts", self.bridge.url)
+    }
+
     /// Where the gateway posts replies.
     pub(super) fn inbound_url(&self) -> String {
         format!("{}/api/cast/v1/inbound", self.bridge.url)

@@ -56,11 +56,13 @@ struct Kit {
     bridge: String,
     metrics: String,
     inbound_key: String,
+    /// What Cast calls the first SMS it took.
+    taken: String,
 }
 
 /// Writes keys and body, and makes the body's message known to GHL.
 fn prepare(live: &mut Live<'_>) -> anyhow::Result<Kit> {
-    let Stage { ghl, dir, keys, bridge, inbound_key, .. } = live.stage;
+    let Stage { ghl, cast, dir, keys, bridge, inbound_key, .. } = live.stage;
     let path = |path: &Path| quote(&path.to_string_lossy());
     let written = |scheme| -> anyhow::Result<(&'static str, String)> {
         let name = script::scheme_name(scheme);
@@ -83,11 +85,12 @@ fn prepare(live: &mut Live<'_>) -> anyhow::Result<Kit> {
         bridge: bridge.url.clone(),
         metrics: bridge.metrics_url.clone(),
         inbound_key: inbound_key.clone(),
+        taken: cast.taken().into_iter().find_map(|call| call.message_id).unwrap_or_default(),
     })
 }
 
 fn commands(kit: &Kit) -> String {
-    let Kit { program, keys, body, body_at, message_id, dir, database, bridge, metrics, inbound_key } = kit;
+    let Kit { program, keys, body, body_at, message_id, dir, database, bridge, metrics, inbound_key, taken } = kit;
     let key = keys.first().map_or("", |(_, path)| path.as_str());
     let others: Vec<String> = keys.iter().skip(1).map(|(name, path)| format!("{path} ({name})")).collect();
     let others = others.join(", ");
@@ -113,6 +116,10 @@ sed 's/Hello/Hullo/' {body} | {post} \
 # The person answers
 curl -sS {bridge}/api/cast/v1/inbound -H 'x-api-key: {inbound_key}' -H 'content-type: application/json' \
   -d '{{"from":"{local}","message":"Yes please!"}}'; echo
+
+# The gateway says what became of the first SMS it took
+curl -sS {bridge}/api/cast/v1/receipts -H 'x-api-key: {inbound_key}' -H 'content-type: application/json' \
+  -d '{{"message_id":"{taken}","status":"delivered"}}'; echo
 
 # Look at what happened: here, and
 curl -sS {metrics} | grep -v '^#'
@@ -144,6 +151,7 @@ mod tests {
             bridge: "http://127.0.0.1:1".to_owned(),
             metrics: "http://127.0.0.1:2/metrics".to_owned(),
             inbound_key: "00ff".to_owned(),
+            taken: "sms_1".to_owned(),
         };
         let text = commands(&kit);
         let (_, shell) = text.split_once("as they are.\n").unwrap();

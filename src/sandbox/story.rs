@@ -1,10 +1,12 @@
-//! The story: install, an agency's install, twelve messages, a repeat, a forgery, a reply, a STOP and a START, and what became
-//! of them.
+//! The story: install, an agency's install, twelve messages, a repeat, a forgery, a reply, a STOP and a START, a receipt, and
+//! what became of them.
 //!
 //! Owns the order of events and the sentences about what the vendors send. Invariant: whatever goes wrong on the way, the
 //! table at the end is shown, so that it says where.
 
 use std::time::Duration;
+
+use anyhow::Context as _;
 
 use super::answer::{Answers, Due};
 use super::browser;
@@ -13,7 +15,7 @@ use super::script::{self, Line};
 use super::stage::Stage;
 use super::table;
 use super::tally::{self, Sent};
-use crate::fake::cast::PersonReply;
+use crate::fake::cast::{CastCall, DeliveryReceipt, PersonReply, ReceiptError};
 use crate::fake::ghl::{DEFAULT_LOCATION, Install, OutboundSms, Webhook};
 use crate::signature::Scheme;
 
@@ -71,7 +73,8 @@ impl Story<'_, '_> {
         self.sms_taken().await?;
         self.reply().await?;
         self.opt_out().await?;
-        self.statuses_told().await
+        self.statuses_told().await?;
+        self.receipt().await
     }
 
     /// One install, and the bridge fetches the token of every sub-account by itself.
@@ -202,6 +205,25 @@ impl Story<'_, '_> {
         let progress =
             |stage: &Stage| format!("GHL knows what became of {} of {wanted} messages.", stage.ghl.told_count());
         self.live.wait("GHL to be told of every message", progress, |stage| stage.ghl.told_count() >= wanted).await
+    }
+
+    /// A part of the first long message is lost after Cast took it, and the gateway says so.
+    async fn receipt(&mut self) -> anyhow::Result<()> {
+        let stage = self.live.stage;
+        let Some(Sent { line, webhook }) = self.sent.iter().find(|sent| tally::is_lost(sent)) else { return Ok(()) };
+        let (part, words) = script::LOST;
+        let to_them = |call: &CastCall| call.to.as_deref() == Some(&line.to);
+        let taken = stage.cast.taken().into_iter().filter(to_them).nth(part);
+        let message_id = taken.and_then(|call| call.message_id).context("Cast took no such part")?;
+        let error = Some(ReceiptError { code: "27".to_owned(), message: words.to_owned() });
+        let receipt = DeliveryReceipt { message_id, status: "failed".to_owned(), error };
+        let answer = stage.cast.receipt(&stage.receipts_url(), &stage.inbound_key, &receipt).await;
+        let (said, noun) = (self.answers.note(Due::ReceiptAccepted, &answer), line.kind.noun());
+        let id = webhook.message_id.clone();
+        self.live.say(&format!("Cast's gateway reported that part {} of a {noun} was lost; {said}.", part + 1));
+        let corrected = move |stage: &Stage| tally::is_corrected(&stage.ghl.statuses(&id));
+        let progress = |_: &Stage| "The receipt is on its way to GHL.".to_owned();
+        self.live.wait("GHL to show it as failed", progress, corrected).await
     }
 
     /// Shows the table once every row is right, or after `settle`; whether it is.

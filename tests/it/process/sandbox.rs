@@ -71,6 +71,7 @@ async fn the_commands_of_a_sandbox_that_stays_work_as_pasted(dir: PathBuf) {
         ("# Another SMS", r#""status":"accepted""#),
         ("# A forgery", r#""code":"signature_invalid""#),
         ("# The person answers", r#""accepted":true"#),
+        ("# The gateway says", r#""accepted":true"#),
         ("# Look at what happened", r#""status":"ready""#),
     ] {
         let said = paste(title);
