@@ -1,8 +1,8 @@
 //! How fast GHL may be called for one location or company: at most 80 calls in any 10 s, below its 100.
 //!
 //! Invariant: nobody is let through as the 81st call of 10 s; calls that come of themselves (a second try with a fresh token) are
-//! counted, too. Replies go before reports: those are given places evenly and leave some of each 10 s free. Pure but for being
-//! mutable; `now` is an argument. Imports `domain` alone.
+//! counted, too. Replies go before contacts, both before reports: those are given places evenly and leave some of each 10 s
+//! free. Pure but for being mutable; `now` is an argument. Imports `domain` alone.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,7 +13,8 @@ use crate::domain::time::UnixMillis;
 /// Calls in any [`WINDOW`] (ghl contract §6).
 const MOST: usize = 80;
 const WINDOW: Duration = Duration::from_secs(10);
-/// A report goes only below this many: the rest of each window is kept for replies.
+/// A change of a contact goes only below this many, and a report below the next: the rest of each window is kept for replies.
+const MOST_WITH_CONTACTS: usize = 78;
 const MOST_WITH_REPORTS: usize = 76;
 /// Places of reports: 72 per 10 s, so that one that is asked for a little late is still there.
 const APART: Duration = Duration::from_millis(139);
@@ -86,14 +87,23 @@ impl GhlPace {
         Turn::At(place)
     }
 
-    /// A call that goes before all reports: waits for a rest, or for the window to have room.
+    /// A call that goes before all others: waits for a rest, or for the window to have room.
     pub fn urgent(&mut self, owner: &str, now: UnixMillis) -> Turn {
+        self.before_reports(owner, MOST, now)
+    }
+
+    /// A change of a contact: before all reports, after replies.
+    pub fn contact(&mut self, owner: &str, now: UnixMillis) -> Turn {
+        self.before_reports(owner, MOST_WITH_CONTACTS, now)
+    }
+
+    fn before_reports(&mut self, owner: &str, most: usize, now: UnixMillis) -> Turn {
         let owner = self.owner(owner, now);
         if owner.rests_until > now {
             return Turn::At(owner.rests_until);
         }
-        if !owner.goes(MOST, now) {
-            return Turn::At(owner.room(MOST, now));
+        if !owner.goes(most, now) {
+            return Turn::At(owner.room(most, now));
         }
         // Reports give way.
         owner.place(now);
@@ -187,6 +197,12 @@ impl SharedPace {
     #[must_use]
     pub fn urgent(&self, owner: &str, now: UnixMillis) -> Turn {
         self.guard().urgent(owner, now)
+    }
+
+    /// See [`GhlPace::contact`].
+    #[must_use]
+    pub fn contact(&self, owner: &str, now: UnixMillis) -> Turn {
+        self.guard().contact(owner, now)
     }
 
     /// See [`GhlPace::extra`].
@@ -289,6 +305,16 @@ mod tests {
     }
 
     #[test]
+    fn changes_of_contacts_leave_room_for_replies_and_reports_for_both() {
+        let mut pace = GhlPace::default();
+        let contacts = (0..100).filter(|_| pace.contact("L", NOW) == Turn::Now).count();
+        assert_eq!(contacts, MOST_WITH_CONTACTS);
+        assert!(matches!(pace.ask("L", "report", NOW), Turn::At(_)));
+        let replies = (0..100).filter(|_| pace.urgent("L", NOW) == Turn::Now).count();
+        assert_eq!(replies, MOST - MOST_WITH_CONTACTS);
+    }
+
+    #[test]
     fn a_call_made_without_asking_takes_the_place_of_another() {
         let mut pace = GhlPace::default();
         for _ in 0..MOST {
@@ -369,14 +395,18 @@ mod tests {
     proptest! {
         #[test]
         fn whatever_asks_in_whatever_order_no_ten_seconds_hold_more_than_eighty_calls(
-            asks in proptest::collection::vec((any::<bool>(), 0..200i64), 0..600)
+            asks in proptest::collection::vec((0..3u8, 0..200i64), 0..600)
         ) {
             let mut pace = GhlPace::default();
             let (mut at, mut went) = (NOW.0, Vec::new());
-            for (n, (urgent, later)) in asks.into_iter().enumerate() {
+            for (n, (kind, later)) in asks.into_iter().enumerate() {
                 at += later;
                 let now = UnixMillis(at);
-                let turn = if urgent { pace.urgent("L", now) } else { pace.ask("L", &(n % 40).to_string(), now) };
+                let turn = match kind {
+                    0 => pace.urgent("L", now),
+                    1 => pace.contact("L", now),
+                    _ => pace.ask("L", &(n % 40).to_string(), now),
+                };
                 if turn == Turn::Now {
                     went.push(at);
                 } else if let Turn::At(then) = turn {

@@ -38,6 +38,7 @@ struct Inner {
     replies: Counted,
     receipts: Counted,
     refreshes: Counted,
+    limited: Counted,
     accept_seconds: Histogram,
     send_seconds: Histogram,
     queued: Gauge,
@@ -63,6 +64,7 @@ impl Default for Metrics {
         let replies = family(&mut registry, "replies", "Replies by what became of them");
         let receipts = family(&mut registry, "receipts", "Receipts by answer, and by what they said once matched");
         let refreshes = family(&mut registry, "token_refreshes", "Token refreshes by result");
+        let limited = family(&mut registry, "rate_limited", "Calls GHL answered 429, by what they were for");
         let buckets = || exponential_buckets(0.0005, 2.0, 16);
         let accept_seconds = Histogram::new(buckets());
         registry.register_with_unit("accept", "Webhook: headers read to answer", Unit::Seconds, accept_seconds.clone());
@@ -98,6 +100,7 @@ impl Default for Metrics {
             replies,
             receipts,
             refreshes,
+            limited,
             accept_seconds,
             send_seconds,
             queued,
@@ -150,6 +153,11 @@ impl Metrics {
     /// A token was refreshed, or not.
     pub fn refresh(&self, result: &'static str) {
         count(&self.0.refreshes, result);
+    }
+
+    /// GHL answered 429.
+    pub fn limited(&self, call: &'static str) {
+        count(&self.0.limited, call);
     }
 
     /// The worker's view of the queue.

@@ -21,7 +21,6 @@ use crate::domain::inbound::{self, Reply, ReplyProgress, ReplyState, ReplyStep};
 use crate::domain::installation::Installation;
 use crate::domain::message::DOCUMENT_VERSION;
 use crate::domain::phone::Phone;
-use crate::domain::retry;
 use crate::domain::time::UnixMillis;
 use crate::ghl_pace::Turn;
 use crate::lifecycle::Stop;
@@ -158,7 +157,7 @@ impl InboundWorker {
         let p = &reply.progress;
         let step = match (&p.location, &p.contact_id) {
             (None, _) => self.route(reply, phone).await?,
-            (Some(location), None) => self.contact(location, phone, p.tries).await?,
+            (Some(location), None) => self.contact(location, phone, p.limited).await?,
             (Some(location), Some(contact)) => {
                 let to = Addressed { reply, location, phone, contact };
                 if p.look_first { self.look(to).await? } else { self.post(to).await? }
@@ -210,7 +209,7 @@ impl InboundWorker {
         Ok(Some(default.clone()))
     }
 
-    async fn contact(&self, location: &LocationId, phone: &Phone, tries: u32) -> Result<ReplyStep, StoreError> {
+    async fn contact(&self, location: &LocationId, phone: &Phone, limited: u32) -> Result<ReplyStep, StoreError> {
         let id = DocId::contact(location, phone.e164());
         let known = self.0.parts.store.get::<ContactNote>(&id).await?;
         if let Some(contact) = known.as_ref().and_then(|s| s.record.contact_id.clone()) {
@@ -219,29 +218,23 @@ impl InboundWorker {
         if let Some(wait) = self.not_its_turn(location) {
             return Ok(wait);
         }
-        let ghl = self.0.parts.tokens.ghl();
-        let (pace, clock) = (&self.0.parts.pace, &self.0.parts.clock);
-        let found = self
-            .0
-            .parts
-            .tokens
-            .call(location, |token| async move {
-                match ghl.upsert_contact(&token, location.as_str(), phone.e164()).await {
-                    // A refusal of the upsert (a duplicate setting, say) still lets us look.
-                    Err(GhlError::Api(refusal)) if matches!(refusal.status, 400 | 422) => {
-                        pace.extra(location.as_str(), clock.now());
-                        match ghl.find_contact(&token, location.as_str(), phone.e164()).await? {
-                            Some(contact) => Ok(contact),
-                            None => Err(GhlError::Api(refusal)),
-                        }
-                    }
-                    answer => answer,
+        let (tokens, place, number) = (&self.0.parts.tokens, location.as_str(), phone.e164());
+        let ghl = tokens.ghl();
+        let upsert = |token| async move { ghl.upsert_contact(&token, place, number).await };
+        let found = match tokens.call(location, upsert).await {
+            // A refusal of the upsert (a duplicate setting, say) still lets us look.
+            Err(CallError::Ghl(GhlError::Api(refusal))) if matches!(refusal.status, 400 | 422) => {
+                if let Some(wait) = self.not_its_turn(location) {
+                    return Ok(wait);
                 }
-            })
-            .await;
+                let look = |token| async move { ghl.find_contact(&token, place, number).await };
+                tokens.call(location, look).await.and_then(|found| found.ok_or(CallError::Ghl(GhlError::Api(refusal))))
+            }
+            answer => answer,
+        };
         let contact = match found {
             Ok(contact) => contact,
-            Err(e) => return self.failed(e, location, tries),
+            Err(e) => return self.failed(e, location, limited),
         };
         let note = ContactNote {
             v: DOCUMENT_VERSION,
@@ -263,11 +256,11 @@ impl InboundWorker {
         let now = self.0.parts.clock.now();
         match self.0.parts.pace.urgent(location.as_str(), now) {
             Turn::Now => None,
-            Turn::At(at) => Some(ReplyStep::Later { wait: Some(at.since(now)), why: "the CRM's rate limit" }),
+            Turn::At(at) => Some(ReplyStep::NotItsTurn(at.since(now))),
         }
     }
 
-    fn failed(&self, error: CallError, location: &LocationId, tries: u32) -> Result<ReplyStep, StoreError> {
+    fn failed(&self, error: CallError, location: &LocationId, limited: u32) -> Result<ReplyStep, StoreError> {
         let later = |why| ReplyStep::Later { wait: None, why };
         Ok(match error {
             CallError::Store(e) => return Err(e),
@@ -284,15 +277,12 @@ impl InboundWorker {
             CallError::Ghl(GhlError::Transport { reached: Reached::Maybe, .. }) => ReplyStep::Unknown,
             CallError::Ghl(GhlError::Api(refusal)) => match refusal.status {
                 429 => {
-                    let interval = refusal.limits.interval_ms.map(Duration::from_millis);
-                    let wait = retry::ghl_limited(refusal.retry_after, interval, tries);
-                    let now = self.0.parts.clock.now();
-                    let until = self.0.parts.pace.limited(location.as_str(), wait, refusal.limits.daily_remaining, now);
-                    ReplyStep::Later { wait: Some(until.since(now)), why: "the CRM's rate limit" }
+                    let until = self.0.parts.tokens.limited(location.as_str(), "reply", &refusal, limited);
+                    ReplyStep::Limited(until.since(self.0.parts.clock.now()))
                 }
                 401 => ReplyStep::Later { wait: Some(NO_TOKEN_WAIT), why: "the token is refused" },
                 403 | 408 | 425 => later("the CRM does not allow it now"),
-                500.. => ReplyStep::Unknown,
+                _ if refusal.is_trouble() => ReplyStep::Unknown,
                 status => ReplyStep::Refused(format!("the CRM refused it ({status})")),
             },
         })
@@ -309,6 +299,8 @@ fn word(step: &ReplyStep) -> &'static str {
         ReplyStep::NotThere => "not_there",
         ReplyStep::NotStored => "not_stored",
         ReplyStep::Later { .. } => "later",
+        ReplyStep::NotItsTurn(_) => "not_its_turn",
+        ReplyStep::Limited(_) => "limited",
         ReplyStep::Unknown => "unknown",
         ReplyStep::Refused(_) => "refused",
     }

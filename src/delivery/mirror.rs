@@ -15,7 +15,6 @@ use crate::domain::dnd::{GivenUp, Mirror, MirrorReply};
 use crate::domain::id::{DocId, LocationId};
 use crate::domain::inbound::{Reply, ReplyState};
 use crate::domain::opt_out::Suppression;
-use crate::domain::retry;
 use crate::ghl_pace::Turn;
 use crate::lifecycle::Stop;
 use crate::oauth::CallError;
@@ -111,15 +110,13 @@ impl Mirrors {
         if let Some(wait) = self.reply_first(held, location).await? {
             return Ok(Some(MirrorReply::Later(wait)));
         }
-        let id = held.scope().document(&held.phone);
-        if let Turn::At(place) = self.0.pace.ask(location.as_str(), id.as_str(), now) {
-            return Ok(Some(MirrorReply::Later(place.since(now))));
-        }
         let contact = match self.contact(held, location).await? {
-            Ok(Some(contact)) => contact,
-            Ok(None) => return Ok(Some(MirrorReply::Never(GivenUp::NoContact))),
-            Err(e) => return self.failed(e, location, held.mirror.calls).map(Some),
+            Ok(contact) => contact,
+            Err(reply) => return Ok(Some(reply)),
         };
+        if let Some(wait) = self.not_its_turn(location) {
+            return Ok(Some(wait));
+        }
         if self.change(held, |mirror| mirror.calling(&contact, now)).await?.is_none() {
             return Ok(None);
         }
@@ -132,7 +129,7 @@ impl Mirrors {
                 self.forget_contact(held, location).await?;
                 Ok(Some(MirrorReply::Trouble))
             }
-            Err(e) => self.failed(e, location, held.mirror.calls).map(Some),
+            Err(e) => self.failed(e, location, held.mirror.limited).map(Some),
         }
     }
 
@@ -153,14 +150,29 @@ impl Mirrors {
         &self,
         held: &Suppression,
         location: &LocationId,
-    ) -> Result<Result<Option<String>, CallError>, StoreError> {
+    ) -> Result<Result<String, MirrorReply>, StoreError> {
         let note = self.0.store.get::<ContactNote>(&DocId::contact(location, held.phone.e164())).await?;
         if let Some(contact) = note.and_then(|stored| stored.record.contact_id) {
-            return Ok(Ok(Some(contact)));
+            return Ok(Ok(contact));
+        }
+        if let Some(wait) = self.not_its_turn(location) {
+            return Ok(Err(wait));
         }
         let (ghl, phone) = (self.0.tokens.ghl(), held.phone.e164());
         let look = |token| async move { ghl.find_contact(&token, location.as_str(), phone).await };
-        Ok(self.0.tokens.call(location, look).await)
+        Ok(match self.0.tokens.call(location, look).await {
+            Ok(Some(contact)) => Ok(contact),
+            Ok(None) => Err(MirrorReply::Never(GivenUp::NoContact)),
+            Err(e) => Err(self.failed(e, location, held.mirror.limited)?),
+        })
+    }
+
+    fn not_its_turn(&self, location: &LocationId) -> Option<MirrorReply> {
+        let now = self.0.clock.now();
+        match self.0.pace.contact(location.as_str(), now) {
+            Turn::Now => None,
+            Turn::At(place) => Some(MirrorReply::Later(place.since(now))),
+        }
     }
 
     async fn forget_contact(&self, held: &Suppression, location: &LocationId) -> Result<(), StoreError> {
@@ -174,7 +186,7 @@ impl Mirrors {
         Ok(())
     }
 
-    fn failed(&self, error: CallError, location: &LocationId, tries: u32) -> Result<MirrorReply, StoreError> {
+    fn failed(&self, error: CallError, location: &LocationId, limited: u32) -> Result<MirrorReply, StoreError> {
         Ok(match error {
             CallError::Store(e) => return Err(e),
             CallError::NotInstalled => MirrorReply::Never(GivenUp::NotInstalled),
@@ -182,13 +194,10 @@ impl Mirrors {
                 401 => MirrorReply::NoToken,
                 403 => MirrorReply::Never(GivenUp::Scopes),
                 429 => {
-                    let interval = refusal.limits.interval_ms.map(Duration::from_millis);
-                    let wait = retry::ghl_limited(refusal.retry_after, interval, tries);
-                    let now = self.0.clock.now();
-                    let until = self.0.pace.limited(location.as_str(), wait, refusal.limits.daily_remaining, now);
-                    MirrorReply::Later(until.since(now))
+                    let until = self.0.tokens.limited(location.as_str(), "dnd", &refusal, limited);
+                    MirrorReply::Limited(until.since(self.0.clock.now()))
                 }
-                408 | 425 | 500.. => MirrorReply::Trouble,
+                _ if refusal.is_trouble() => MirrorReply::Trouble,
                 _ => MirrorReply::Never(GivenUp::Refused),
             },
             CallError::Ghl(_) => MirrorReply::Trouble,

@@ -254,14 +254,10 @@ impl Reporter {
             403 => ReportReply::Forbidden,
             404 => ReportReply::NotFound,
             429 => {
-                let interval = refusal.limits.interval_ms.map(Duration::from_millis);
-                let wait = retry::ghl_limited(refusal.retry_after, interval, limited);
-                let now = self.0.parts.clock.now();
-                let until = self.0.parts.pace.limited(location, wait, refusal.limits.daily_remaining, now);
-                tracing::warn!(location.id = location, wait_s = until.since(now).as_secs(), "GHL limits this location");
-                ReportReply::Limited { retry_after: Some(until.since(now)) }
+                let until = self.0.parts.tokens.limited(location, "status", &refusal, limited);
+                ReportReply::Limited { wait: until.since(self.0.parts.clock.now()) }
             }
-            500.. => ReportReply::Trouble,
+            _ if refusal.is_trouble() => ReportReply::Trouble,
             _ => ReportReply::Refused,
         }
     }

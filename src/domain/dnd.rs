@@ -34,6 +34,9 @@ pub struct Mirror {
     /// Calls begun; written before each, so that whoever lifts the suppression knows whether GHL may show a block.
     #[serde(default)]
     pub calls: u32,
+    /// 429 in a row.
+    #[serde(default)]
+    pub limited: u32,
     /// GHL acknowledged a block and was not told otherwise since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub acknowledged_at: Option<UnixMillis>,
@@ -64,6 +67,8 @@ pub enum MirrorReply {
     Told,
     /// The reply is not posted yet, or it is another's turn.
     Later(Duration),
+    /// GHL answered 429 and is to be left alone so long.
+    Limited(Duration),
     /// GHL was in trouble, or nobody knows.
     Trouble,
     NoToken,
@@ -110,14 +115,20 @@ impl Mirror {
     #[must_use]
     pub fn after(&self, reply: MirrorReply, blocked: bool, now: UnixMillis, jitter: f64) -> Self {
         let limit = |since: Option<UnixMillis>, limit: Duration| since.is_some_and(|at| now.since(at) >= limit);
-        let put_off = |wait: Duration| Self { due_at: Some(now.after(wait)), ..self.clone() };
+        let put_off = |wait: Duration| Self { due_at: Some(now.after(wait)), limited: 0, ..self.clone() };
         let never = |why| Self { due_at: None, given_up: Some(why), ..self.clone() };
         match reply {
             MirrorReply::Told if blocked => {
-                Self { due_at: None, acknowledged_at: Some(now), given_up: None, ..self.clone() }
+                Self { due_at: None, acknowledged_at: Some(now), given_up: None, limited: 0, ..self.clone() }
             }
             MirrorReply::Told => Self::default(),
-            MirrorReply::Later(wait) => put_off(wait),
+            MirrorReply::Later(wait) => Self { limited: self.limited, ..put_off(wait) },
+            // Nothing is dropped for a limit: the day does not run while it lasts.
+            MirrorReply::Limited(wait) => Self {
+                limited: self.limited.saturating_add(1),
+                first_call_at: self.first_call_at.map(|at| at.after(wait)),
+                ..put_off(wait)
+            },
             MirrorReply::Never(why) => never(why),
             MirrorReply::Trouble if limit(self.first_call_at, CALL_LIMIT) => never(GivenUp::Exhausted),
             MirrorReply::NoToken if limit(self.since, TOKEN_LIMIT) => never(GivenUp::Exhausted),
@@ -144,6 +155,21 @@ mod tests {
         assert_eq!((told.due_at, told.acknowledged_at), (None, Some(T0)));
         let gone = told.withdrawn(T0.after(HOUR)).calling("c", T0.after(HOUR)).after(MirrorReply::Told, false, T0, 0.5);
         assert_eq!(gone, Mirror::default());
+    }
+
+    #[test]
+    fn a_429_is_waited_out_without_an_end_and_counted_only_while_they_come_in_a_row() {
+        let mut mirror = Mirror::due(T0).calling("c", T0);
+        let mut now = T0;
+        for n in 1..=300 {
+            mirror = mirror.after(MirrorReply::Limited(Duration::from_secs(600)), true, now, 0.5);
+            assert_eq!((mirror.limited, mirror.given_up), (n, None));
+            now = mirror.due_at.unwrap();
+        }
+        let turn = mirror.after(MirrorReply::Later(Duration::from_secs(1)), true, now, 0.5);
+        assert_eq!(turn.limited, 300, "no call was made");
+        let trouble = turn.after(MirrorReply::Trouble, true, now, 0.5);
+        assert_eq!((trouble.limited, trouble.given_up), (0, None));
     }
 
     #[test]

@@ -61,6 +61,9 @@ pub struct ReplyProgress {
     /// Before everything else: its wish was heeded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub heard_at: Option<UnixMillis>,
+    /// 429 in a row, of any step.
+    #[serde(default)]
+    pub limited: u32,
     /// Step 1: where it belongs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub location: Option<LocationId>,
@@ -142,6 +145,7 @@ impl Reply {
             due_at: at.on_any_clock(),
             tries: 0,
             heard_at: None,
+            limited: 0,
             location: None,
             contact_id: None,
             posted_message: None,
@@ -198,6 +202,10 @@ pub enum ReplyStep {
         wait: Option<Duration>,
         why: &'static str,
     },
+    /// Our own limiter has no room before that: no try was made.
+    NotItsTurn(Duration),
+    /// GHL answered 429 and is to be left alone so long.
+    Limited(Duration),
     /// Nobody knows whether it was stored (5xx, time-out, reset).
     Unknown,
     /// GHL refuses it for good.
@@ -208,6 +216,7 @@ pub enum ReplyStep {
 #[must_use]
 pub fn after_step(reply: &Reply, step: ReplyStep, now: UnixMillis, retention: Duration, jitter: f64) -> ReplyProgress {
     let mut p = reply.progress.clone();
+    let limited = std::mem::take(&mut p.limited);
     let again = |mut p: ReplyProgress, wait: Duration, why: &str| {
         if now.since(reply.progress.retried_at.unwrap_or(reply.accepted.at)) >= REPLY_MAX_AGE {
             return settle(p, ReplyState::Dead, Some(why), now, retention);
@@ -254,6 +263,14 @@ pub fn after_step(reply: &Reply, step: ReplyStep, now: UnixMillis, retention: Du
             let wait = wait.unwrap_or_else(|| backoff::report(p.tries, jitter));
             again(p, wait, why)
         }
+        ReplyStep::NotItsTurn(wait) => ReplyProgress { limited, due_at: now.after(wait), ..p },
+        // Nothing is dropped for a limit: it is no try.
+        ReplyStep::Limited(wait) => ReplyProgress {
+            limited: limited.saturating_add(1),
+            why: Some("the CRM's rate limit".to_owned()),
+            due_at: now.after(wait),
+            ..p
+        },
         ReplyStep::Unknown => {
             let wait = backoff::reply_unknown(p.tries, jitter);
             p.look_first = true;

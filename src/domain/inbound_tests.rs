@@ -101,6 +101,24 @@ fn a_reply_routed_by_hand_forgets_the_contact_of_another_location_and_its_wish_n
 }
 
 #[test]
+fn a_429_costs_a_reply_no_try_and_is_counted_only_while_they_come_in_a_row() {
+    let wait = Duration::from_secs(10);
+    let mut reply = Reply::accept(DocId::inbound("ab"), accepted(), REPLY_MAX_AGE);
+    let step = |reply: &Reply, step, now| reply.with(after_step(reply, step, now, REPLY_MAX_AGE, 0.5));
+    let mut now = NOW;
+    for n in 1..4 {
+        reply = step(&reply, ReplyStep::Limited(wait), now);
+        assert_eq!((reply.progress.limited, reply.progress.tries, reply.progress.due_at), (n, 0, now.after(wait)));
+        now = now.after(wait);
+    }
+    let turn = step(&reply, ReplyStep::NotItsTurn(wait), now);
+    assert_eq!((turn.progress.limited, turn.progress.tries, turn.progress.due_at), (3, 0, now.after(wait)));
+    assert_eq!(step(&turn, ReplyStep::Unknown, now).progress.limited, 0);
+    let old = step(&turn, ReplyStep::Limited(wait), NOW.after(REPLY_MAX_AGE * 2));
+    assert_eq!(old.progress.state, ReplyState::Received, "nothing is dropped for a limit");
+}
+
+#[test]
 fn a_dead_reply_is_tried_anew_for_as_long_as_a_new_one_and_a_dropped_one_never() {
     let retention = Duration::from_secs(3600);
     let reply = Reply::accept(DocId::inbound("ab"), accepted(), retention);

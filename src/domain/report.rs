@@ -120,11 +120,11 @@ pub enum ReportReply {
     NotFound,
     /// 400 or 422, and every other 4xx.
     Refused,
-    /// 429.
+    /// 429: GHL is to be left alone so long.
     Limited {
-        retry_after: Option<Duration>,
+        wait: Duration,
     },
-    /// 5xx or nothing readable came back.
+    /// 5xx, a redirect, or nothing readable came back.
     Trouble,
     /// No stored token could be used, or it was refused after a refresh.
     NoToken,
@@ -198,12 +198,11 @@ impl Report {
             }
             ReportReply::NotYet => again_within(NOT_YET_LIMIT, retry::not_yet(self.tries, jitter), GivenUp::NotOurs),
             ReportReply::Trouble => again_within(RETRY_LIMIT, retry::report(self.tries, jitter), GivenUp::Exhausted),
-            ReportReply::Limited { retry_after } => {
+            ReportReply::Limited { wait } => {
                 // Nothing is dropped for a limit, and the caps don't run while it lasts.
-                let wait = retry::ghl_limited(*retry_after, None, self.limited);
-                next.limited = self.limited + 1;
-                next.first_try_at = Some(first.after(wait));
-                Ok(wait)
+                next.limited = self.limited.saturating_add(1);
+                next.first_try_at = Some(first.after(*wait));
+                Ok(*wait)
             }
             ReportReply::Forbidden => Err(GivenUp::Scopes),
             ReportReply::NotFound => Err(GivenUp::Unknown),
@@ -296,7 +295,6 @@ mod tests {
 
     #[test]
     fn a_day_of_429_gives_no_report_up_and_only_three_in_a_row_make_it_rest() {
-        let limited = ReportReply::Limited { retry_after: None };
         let wait = |r: &Report, now: UnixMillis| r.due_at.unwrap().since(now).as_secs();
         let mut r = Report::new(delivered(), T0);
         for _ in 0..5 {
@@ -305,7 +303,8 @@ mod tests {
         let mut waits = Vec::new();
         let mut now = r.due_at.unwrap();
         while now.since(T0) < Duration::from_secs(26 * 3600) {
-            r = r.after_reply(1, &limited, now, 0.5);
+            let wait_for = retry::ghl_limited(None, None, r.limited);
+            r = r.after_reply(1, &ReportReply::Limited { wait: wait_for }, now, 0.5);
             waits.push(wait(&r, now));
             now = r.due_at.unwrap();
         }
@@ -336,7 +335,7 @@ mod tests {
         ) {
             let all = [
                 ReportReply::Told, ReportReply::NotYet, ReportReply::Forbidden, ReportReply::NotFound, ReportReply::Refused,
-                ReportReply::Limited { retry_after: None }, ReportReply::Trouble, ReportReply::NoToken,
+                ReportReply::Limited { wait: Duration::from_secs(10) }, ReportReply::Trouble, ReportReply::NoToken,
             ];
             let mut r = Report::new(delivered(), T0);
             let mut now = T0;

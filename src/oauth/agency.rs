@@ -307,7 +307,7 @@ impl Agency {
         let now = self.clock().now();
         let due_at = match error {
             CallError::Ghl(GhlError::Api(refusal)) if refusal.status == 429 => {
-                self.tokens.limited(company, refusal, listing.tries)
+                self.tokens.limited(company.as_str(), "list", refusal, listing.tries)
             }
             // Only a new install brings a token, and a list of its own.
             CallError::NotInstalled | CallError::Grant(Health::Reauthorize) => now.after(retry::reconcile(0.0)),

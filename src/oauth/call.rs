@@ -10,11 +10,12 @@ use tokio::sync::Semaphore;
 
 use super::refresh::Need;
 use super::spending::Book;
-use crate::client::ghl::{GhlClient, GhlError, TokenApp, TokenReply};
+use crate::client::ghl::{ApiRefusal, GhlClient, GhlError, TokenApp, TokenReply};
 use crate::clock::Clock;
 use crate::digest;
 use crate::domain::id::{DocId, LocationId};
 use crate::domain::installation::{Grant, Health, Installation};
+use crate::domain::retry;
 use crate::domain::secret::Secret;
 use crate::domain::time::{Mono, UnixMillis};
 use crate::ghl_pace::SharedPace;
@@ -142,8 +143,7 @@ impl Tokens {
             // "Not yet" comes as a 401, too: no token would mend that.
             Err(GhlError::Api(refusal)) if refusal.status == 401 && !refusal.is_not_yet() && !self.cooling(id) => {
                 let fresh = self.refresh(id, Need::Call(&lent.hash)).await?;
-                let owner = id.as_str().split_once(':').map_or(id.as_str(), |(_, owner)| owner);
-                self.0.parts.pace.extra(owner, self.0.parts.clock.now());
+                self.0.parts.pace.extra(owner(id), self.0.parts.clock.now());
                 let again = call(fresh.token).await;
                 if matches!(&again, Err(GhlError::Api(refusal)) if refusal.status == 401 && !refusal.is_not_yet()) {
                     self.cool(id.clone());
@@ -152,6 +152,24 @@ impl Tokens {
             }
             answer => Ok(answer?),
         }
+    }
+
+    /// GHL answered 429, as often `in_a_row` before: nothing of `owner` goes before the moment answered (ghl contract §6).
+    /// Logged and counted as `what`.
+    #[must_use]
+    pub fn limited(&self, owner: &str, what: &'static str, refusal: &ApiRefusal, in_a_row: u32) -> UnixMillis {
+        let parts = &self.0.parts;
+        let now = parts.clock.now();
+        let wait = limited_for(refusal, in_a_row);
+        let until = parts.pace.limited(owner, wait, refusal.limits.daily_remaining, now);
+        self.note_limited(owner, what, until.since(now));
+        until
+    }
+
+    /// A 429 that rests nobody else: it is logged and counted.
+    pub(super) fn note_limited(&self, owner: &str, what: &'static str, wait: std::time::Duration) {
+        self.0.parts.metrics.limited(what);
+        tracing::warn!(owner, what, wait_s = wait.as_secs(), "GHL answers 429: too many calls");
     }
 
     /// The current token; an expired one is refreshed first.
@@ -251,6 +269,17 @@ impl Tokens {
     pub(super) async fn installation(&self, id: &DocId) -> Result<Stored<Installation>, CallError> {
         self.0.parts.store.get::<Installation>(id).await?.ok_or(CallError::NotInstalled)
     }
+}
+
+/// The wait a 429 names, or its interval.
+pub(super) fn limited_for(refusal: &ApiRefusal, in_a_row: u32) -> std::time::Duration {
+    let interval = refusal.limits.interval_ms.map(std::time::Duration::from_millis);
+    retry::ghl_limited(refusal.retry_after, interval, in_a_row)
+}
+
+/// The location or company an installation is of, as the limiter knows it.
+pub(super) fn owner(installation: &DocId) -> &str {
+    installation.as_str().split_once(':').map_or(installation.as_str(), |(_, owner)| owner)
 }
 
 pub(super) fn grant(installation: &Installation) -> Result<&Grant, CallError> {

@@ -10,7 +10,7 @@ use tokio::task::JoinError;
 use tracing::Instrument as _;
 use url::Url;
 
-use super::call::Tokens;
+use super::call::{Tokens, limited_for};
 use crate::client::ghl::{GhlError, TokenReply, UserType};
 use crate::clock::Clock;
 use crate::digest;
@@ -145,9 +145,11 @@ impl Installer {
             parts.ghl.exchange_code(&parts.app, code, &self.settings.redirect_uri, UserType::Location).await.map_err(
                 |e| match &e {
                     GhlError::Api(refusal) if refusal.status == 401 => InstallError::AppRefused(e),
-                    GhlError::Api(refusal) if refusal.status / 100 == 4 && refusal.status != 429 => {
-                        InstallError::CodeRefused(e)
+                    GhlError::Api(refusal) if refusal.status == 429 => {
+                        self.tokens.note_limited("app", "install", limited_for(refusal, 0));
+                        InstallError::Unavailable(e)
                     }
+                    GhlError::Api(refusal) if refusal.status / 100 == 4 => InstallError::CodeRefused(e),
                     _ => InstallError::Unavailable(e),
                 },
             )?;

@@ -6,7 +6,7 @@
 use futures_util::future::BoxFuture;
 
 use super::call::{CallError, Lent, Tokens, grant};
-use crate::client::ghl::{ApiRefusal, GhlError, TokenReply, UserType};
+use crate::client::ghl::{GhlError, TokenReply, UserType};
 use crate::domain::agency::MintFailure;
 use crate::domain::id::{CompanyId, DocId, LocationId};
 use crate::domain::installation::{Grant, Health, Installation};
@@ -111,13 +111,13 @@ impl Tokens {
         let tries = seen.mint.as_ref().map_or(0, |m| m.tries);
         let failure = match error {
             CallError::Ghl(GhlError::Api(refusal)) if refusal.status == 429 => {
-                return MintFailure::NotBefore(self.limited(company, refusal, tries));
+                return MintFailure::NotBefore(self.limited(company.as_str(), "mint", refusal, tries));
             }
             CallError::Ghl(GhlError::Api(refusal)) => match refusal.status {
                 _ if refusal.is_location_inactive() => MintFailure::Inactive,
                 // The company's token was refused although it is fresh: nobody's location is at fault.
                 401 => MintFailure::NotBefore(now.after(retry::token_suspended())),
-                408 | 500.. => MintFailure::Trouble,
+                _ if refusal.is_trouble() => MintFailure::Trouble,
                 _ => MintFailure::Refused,
             },
             CallError::Ghl(_) | CallError::Store(_) => MintFailure::Trouble,
@@ -132,16 +132,6 @@ impl Tokens {
         };
         tracing::warn!(location.id = %location, error = %error, ?failure, "a token could not be minted");
         failure
-    }
-
-    /// GHL limits the company: nothing of it goes before the moment answered.
-    pub(super) fn limited(&self, company: &CompanyId, refusal: &ApiRefusal, tries: u32) -> UnixMillis {
-        let interval = refusal.limits.interval_ms.map(std::time::Duration::from_millis);
-        let wait = retry::ghl_limited(refusal.retry_after, interval, tries);
-        let (now, left) = (self.0.parts.clock.now(), refusal.limits.daily_remaining);
-        let until = self.0.parts.pace.limited(company.as_str(), wait, left, now);
-        tracing::warn!(company.id = %company, "GHL limits this company");
-        until
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::SemaphorePermit;
 
-use super::call::{CallError, Lent, Tokens, grant};
+use super::call::{CallError, Lent, Tokens, grant, limited_for, owner};
 use super::spending::Spending;
 use crate::client::ghl::{GhlError, TokenReply, UserType};
 use crate::domain::id::{DocId, LocationId};
@@ -148,6 +148,11 @@ impl Tokens {
         drop(place);
         let (parts, id) = (&self.0.parts, &spending.id);
         let answer = meaning(&error);
+        if let (GhlError::Api(refusal), RefreshAnswer::NotNow(wait)) = (&error, answer)
+            && refusal.status == 429
+        {
+            self.note_limited(owner(id), "refresh", wait);
+        }
         let next = stage.answered(weight, began, answer, parts.clock.mono());
         let now = parts.clock.now();
         match (next, answer) {
@@ -219,10 +224,7 @@ fn meaning(error: &GhlError) -> RefreshAnswer {
     match error {
         GhlError::Api(refusal) if refusal.is_location_inactive() => RefreshAnswer::Inactive(retry::token_suspended()),
         GhlError::Api(refusal) if refusal.is_invalid_grant() => RefreshAnswer::InvalidGrant,
-        GhlError::Api(refusal) if refusal.status == 429 => {
-            let interval = refusal.limits.interval_ms.map(Duration::from_millis);
-            RefreshAnswer::NotNow(retry::ghl_limited(refusal.retry_after, interval, 0))
-        }
+        GhlError::Api(refusal) if refusal.status == 429 => RefreshAnswer::NotNow(limited_for(refusal, 0)),
         // A proxy's time-out says nothing about what GHL did.
         GhlError::Api(refusal) if !matches!(refusal.status, 408 | 500..) => {
             RefreshAnswer::NotNow(retry::token_trouble())

@@ -26,6 +26,8 @@ pub fn cases() -> Cases<Place> {
         what_the_crm_refuses_or_does_not_know_is_given_up_and_the_sms_stays_sent,
         a_crm_that_refuses_failed_after_delivered_is_asked_once,
         all_calls_of_a_location_together_stay_within_eighty_in_ten_seconds,
+        a_redirect_is_trouble_told_again_and_never_followed,
+        a_429_waits_as_its_headers_say_at_most_ten_minutes_and_each_is_counted,
         three_429_in_a_row_let_a_report_rest_a_minute_and_nothing_is_dropped,
         a_spent_day_holds_back_statuses_until_the_next_and_no_sms,
         every_failure_reads_as_a_sentence_an_agent_can_act_on,
@@ -142,6 +144,38 @@ async fn all_calls_of_a_location_together_stay_within_eighty_in_ten_seconds(plac
         assert!(within <= 80, "{within} calls in 10 s");
     }
     assert!(w.ghl.calls().iter().all(|call| call.status != Some(429)));
+    w.end();
+}
+
+async fn a_redirect_is_trouble_told_again_and_never_followed(place: Place) {
+    let w = World::connected(place).await;
+    w.ghl.fault_next(STATUS, GhlFault::Redirect);
+    let answer = sent(&w).await;
+    w.report_all().await;
+    assert_eq!((w.told(&answer), status_calls(&w)), (Some(("delivered".into(), None)), 2));
+    assert_eq!((w.counted("reports", "trouble"), given_up(&w, &answer).await), (1, None));
+    w.end();
+}
+
+async fn a_429_waits_as_its_headers_say_at_most_ten_minutes_and_each_is_counted(place: Place) {
+    let w = World::connected(place).await;
+    for (n, (retry_after, wait)) in [("90", 90), ("7200", 600)].into_iter().enumerate() {
+        w.ghl.fault_next(STATUS, GhlFault::RateLimited { retry_after: Some(retry_after.into()) });
+        let answer = sent(&w).await;
+        w.live(Duration::from_secs(5 + wait - 2)).await;
+        assert_eq!((w.told(&answer), status_calls(&w)), (None, 2 * n + 1), "{retry_after}");
+        w.live(Duration::from_secs(4)).await;
+        assert_eq!((w.told(&answer), status_calls(&w)), (Some(("delivered".into(), None)), 2 * n + 2), "{retry_after}");
+    }
+    // Without that header, the interval it names.
+    let interval = Duration::from_secs(40);
+    w.ghl.set_rate_limit(Some(RateLimit { max: 1, interval, ..RateLimit::default() }));
+    let answer = sent(&w).await;
+    w.live(Duration::from_secs(5 + 38)).await;
+    assert_eq!((w.told(&answer), status_calls(&w)), (None, 5), "another was told just before");
+    w.live(Duration::from_secs(4)).await;
+    assert_eq!((w.told(&answer), status_calls(&w)), (Some(("delivered".into(), None)), 6));
+    assert_eq!(w.counted("rate_limited", "status"), 3);
     w.end();
 }
 

@@ -34,33 +34,34 @@ impl GhlClient {
         Ok(ours.and_then(|message| lenient::id(message, &["id", "_id", "messageId"])))
     }
 
-    /// The conversation of a contact, made where there is none.
+    /// Makes the conversation of a contact; `None` where GHL says that there is one, which its search may not know yet.
     ///
     /// # Errors
     /// `Transport`, `Api`, or `Unreadable`.
     #[tracing::instrument(name = "ghl.conversation", skip_all, fields(location.id = location))]
-    pub async fn conversation(&self, token: &Secret, location: &str, contact: &str) -> Result<String, GhlError> {
-        if let Some(known) = self.search_conversation(token, location, contact).await? {
-            return Ok(known);
-        }
+    pub async fn create_conversation(
+        &self,
+        token: &Secret,
+        location: &str,
+        contact: &str,
+    ) -> Result<Option<String>, GhlError> {
         let body = json!({"locationId": location, "contactId": contact});
-        let made = match taken(self.authorised(Call::CreateConversation, "", token).json(&body)).await {
-            Ok(answer) => {
-                let reply = readable(&answer)?;
-                let wrapped = reply.get("conversation").and_then(|inner| lenient::id(inner, &["id", "_id"]));
-                wrapped.or_else(|| lenient::id(&reply, &["conversationId", "id"])).ok_or(answer.status)
-            }
-            // The search is behind: it may know it by now.
-            Err(GhlError::Api(refusal)) if refusal.is_already_there() => {
-                let known = self.search_conversation(token, location, contact).await?;
-                return known.ok_or(GhlError::Api(refusal));
-            }
-            Err(e) => return Err(e),
+        let answer = match taken(self.authorised(Call::CreateConversation, "", token).json(&body)).await {
+            Err(GhlError::Api(refusal)) if refusal.is_already_there() => return Ok(None),
+            answer => answer?,
         };
-        made.map_err(|status| GhlError::Unreadable { status })
+        let reply = readable(&answer)?;
+        let wrapped = reply.get("conversation").and_then(|inner| lenient::id(inner, &["id", "_id"]));
+        let made = wrapped.or_else(|| lenient::id(&reply, &["conversationId", "id"]));
+        made.map(Some).ok_or(GhlError::Unreadable { status: answer.status })
     }
 
-    async fn search_conversation(
+    /// The conversation of a contact, as far as GHL's search knows.
+    ///
+    /// # Errors
+    /// `Transport`, `Api`, or `Unreadable`.
+    #[tracing::instrument(name = "ghl.conversation", skip_all, fields(location.id = location))]
+    pub async fn find_conversation(
         &self,
         token: &Secret,
         location: &str,

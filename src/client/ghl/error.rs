@@ -99,6 +99,12 @@ impl ApiRefusal {
         matches!(self.status, 400 | 422) && self.says("conversationproviderid/type")
     }
 
+    /// Nothing the call itself could mend: a redirect, which is not followed, a time-out on the way, or GHL's own trouble.
+    #[must_use]
+    pub fn is_trouble(&self) -> bool {
+        matches!(self.status, 300..=399 | 408 | 425 | 500..)
+    }
+
     /// "already exists": somebody made it first.
     #[must_use]
     pub fn is_already_there(&self) -> bool {

@@ -24,6 +24,13 @@ pub(super) struct Addressed<'a> {
     pub(super) contact: &'a str,
 }
 
+/// What a try to post came to, but for GHL's refusals.
+enum Tried {
+    Posted(InboundPosted),
+    /// No post was made.
+    Stopped(ReplyStep),
+}
+
 impl InboundWorker {
     /// Before it is posted again: if an earlier post is in the conversation it is posted. Where no conversation is known, or GHL
     /// does not show it, better twice than lost.
@@ -46,7 +53,7 @@ impl InboundWorker {
             Err(CallError::Ghl(GhlError::Api(refusal))) if matches!(refusal.status, 400 | 403 | 404 | 422) => {
                 Ok(ReplyStep::NotThere)
             }
-            Err(e) => self.failed(e, to.location, to.reply.progress.tries),
+            Err(e) => self.failed(e, to.location, to.reply.progress.limited),
         }
     }
 
@@ -59,18 +66,16 @@ impl InboundWorker {
         let mut shape = PostShape::first(&memory, kind, phone_refused, provider);
         let mut tried = vec![shape];
         loop {
-            if let Some(wait) = self.not_its_turn(to.location) {
-                return Ok(wait);
-            }
             let refusal = match self.post_once(to, shape).await {
-                Ok(posted) => {
+                Ok(Tried::Posted(posted)) => {
                     self.learn(to, shape.learnt(&memory, kind, provider), !shape.phone).await?;
                     self.learn_conversation(to, posted.conversation_id.as_deref()).await?;
                     let InboundPosted { message_id, conversation_id, .. } = posted;
                     return Ok(ReplyStep::Posted { message: message_id, conversation: conversation_id });
                 }
+                Ok(Tried::Stopped(step)) => return Ok(step),
                 Err(CallError::Ghl(GhlError::Api(refusal))) => refusal,
-                Err(e) => return self.failed(e, to.location, to.reply.progress.tries),
+                Err(e) => return self.failed(e, to.location, to.reply.progress.limited),
             };
             if gone(&refusal, "contact") {
                 return self.forget(to, |note| ContactNote { contact_id: None, ..note }).await;
@@ -89,15 +94,25 @@ impl InboundWorker {
                     tried.push(shape);
                 }
                 None => {
-                    return self.failed(CallError::Ghl(GhlError::Api(refusal)), to.location, to.reply.progress.tries);
+                    let error = CallError::Ghl(GhlError::Api(refusal));
+                    return self.failed(error, to.location, to.reply.progress.limited);
                 }
             }
         }
     }
 
-    async fn post_once(&self, to: Addressed<'_>, shape: PostShape) -> Result<InboundPosted, CallError> {
+    async fn post_once(&self, to: Addressed<'_>, shape: PostShape) -> Result<Tried, CallError> {
         let date = rfc3339(to.reply.accepted.sent_at);
-        let conversation = if shape.conversation { Some(self.conversation(to).await?) } else { None };
+        let conversation = match shape.conversation {
+            true => match self.conversation(to).await? {
+                Ok(found) => Some(found),
+                Err(step) => return Ok(Tried::Stopped(step)),
+            },
+            false => None,
+        };
+        if let Some(wait) = self.not_its_turn(to.location) {
+            return Ok(Tried::Stopped(wait));
+        }
         let ghl = self.0.parts.tokens.ghl();
         let post = InboundPost {
             kind: match shape.kind {
@@ -112,7 +127,9 @@ impl InboundWorker {
             alt_id: to.reply.id.as_str(),
             attachments: &to.reply.accepted.attachments,
         };
-        self.0.parts.tokens.call(to.location, |token| async move { ghl.post_inbound(&token, &post).await }).await
+        let posted =
+            self.0.parts.tokens.call(to.location, |token| async move { ghl.post_inbound(&token, &post).await }).await?;
+        Ok(Tried::Posted(posted))
     }
 
     async fn known_conversation(&self, to: Addressed<'_>) -> Result<Option<String>, StoreError> {
@@ -120,17 +137,29 @@ impl InboundWorker {
         Ok(note.and_then(|stored| stored.record.conversation_id))
     }
 
-    /// The contact's conversation, for a location where GHL insists on it: remembered, found or made.
-    async fn conversation(&self, to: Addressed<'_>) -> Result<String, CallError> {
+    /// The contact's conversation, for a location where GHL insists on it: remembered, found or made; or what keeps it from
+    /// that now.
+    async fn conversation(&self, to: Addressed<'_>) -> Result<Result<String, ReplyStep>, CallError> {
         if let Some(known) = self.known_conversation(to).await? {
-            return Ok(known);
+            return Ok(Ok(known));
         }
-        let ghl = self.0.parts.tokens.ghl();
-        let (location, contact) = (to.location.as_str(), to.contact);
-        let made = |token| async move { ghl.conversation(&token, location, contact).await };
-        let found = self.0.parts.tokens.call(to.location, made).await?;
-        self.learn_conversation(to, Some(&found)).await?;
-        Ok(found)
+        let (tokens, location, contact) = (&self.0.parts.tokens, to.location.as_str(), to.contact);
+        let ghl = tokens.ghl();
+        let search = |token| async move { ghl.find_conversation(&token, location, contact).await };
+        let create = |token| async move { ghl.create_conversation(&token, location, contact).await };
+        // Where there is one that the first search did not know, the second may.
+        for make in [false, true, false] {
+            if let Some(wait) = self.not_its_turn(to.location) {
+                return Ok(Err(wait));
+            }
+            let found =
+                if make { tokens.call(to.location, create).await } else { tokens.call(to.location, search).await }?;
+            if let Some(found) = found {
+                self.learn_conversation(to, Some(&found)).await?;
+                return Ok(Ok(found));
+            }
+        }
+        Ok(Err(ReplyStep::Later { wait: None, why: "the CRM does not show the conversation yet" }))
     }
 
     /// Remembered with the installation: what GHL taught us of the location outlives a grant.

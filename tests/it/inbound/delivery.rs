@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use cast_ghl_provider::domain::inbound::ReplyState;
-use cast_ghl_provider::fake::ghl::{Direction, FakeGhlOptions, GhlFault, Install, PhoneRule};
+use cast_ghl_provider::fake::ghl::{AddresseeRule, Direction, FakeGhlOptions, GhlFault, Install, PhoneRule};
 use serde_json::json;
 
 use super::{FROM, SECOND, calls, messaged, reply, state, taken, texts};
@@ -34,6 +34,9 @@ pub fn cases() -> Cases<Place> {
         an_answer_without_an_id_is_tried_three_times_and_then_set_aside,
         an_answer_nobody_saw_waits_thirty_seconds,
         a_rate_limit_is_waited_out,
+        three_429_in_a_row_let_a_reply_rest_a_minute_and_nothing_is_dropped,
+        a_redirect_is_no_refusal,
+        look_ups_fallbacks_and_opt_outs_count_in_the_same_eighty_calls,
         a_deleted_contact_is_found_anew,
         without_a_token_a_reply_waits_and_goes_after_the_install,
         a_restart_between_any_two_steps_goes_on_where_it_was,
@@ -284,6 +287,58 @@ async fn a_rate_limit_is_waited_out(place: Place) {
         w.pass(SECOND).await;
         w.reply_all().await;
         assert_eq!((w.ghl.inbound().len(), calls(&w, POST)), (n + 1, 2 * n + 2));
+    }
+    w.end();
+}
+
+async fn three_429_in_a_row_let_a_reply_rest_a_minute_and_nothing_is_dropped(place: Place) {
+    let w = messaged(place).await;
+    for _ in 0..3 {
+        w.ghl.fault_next(POST, GhlFault::RateLimited { retry_after: None });
+    }
+    taken(&w, json!({"from": FROM, "message": "hi"})).await;
+    w.reply_all().await;
+    for (wait, posts) in [(10, 2), (10, 3), (58, 3)] {
+        w.pass(SECOND * wait).await;
+        w.reply_all().await;
+        assert_eq!((calls(&w, POST), w.ghl.inbound().len()), (posts, 0));
+    }
+    w.pass(SECOND * 2).await;
+    w.reply_all().await;
+    assert_eq!((calls(&w, POST), w.ghl.inbound().len(), w.counted("rate_limited", "reply")), (4, 1, 3));
+    w.end();
+}
+
+async fn a_redirect_is_no_refusal(place: Place) {
+    let w = messaged(place).await;
+    w.ghl.fault_next(POST, GhlFault::Redirect);
+    let id = taken(&w, json!({"from": FROM, "message": "hi"})).await;
+    w.reply_all().await;
+    assert_eq!(state(&w, &id).await, ReplyState::Received);
+    w.pass(SECOND * 31).await;
+    w.reply_all().await;
+    assert_eq!((state(&w, &id).await, w.ghl.inbound().len()), (ReplyState::Posted, 1));
+    w.end();
+}
+
+async fn look_ups_fallbacks_and_opt_outs_count_in_the_same_eighty_calls(place: Place) {
+    const PEOPLE: usize = 100;
+    let w = World::start(place, &[("DEFAULT_LOCATION_ID", LOCATION)]).await;
+    w.install(LOCATION).await;
+    w.ghl.set_addressee_rule(AddresseeRule::Conversation);
+    for n in 0..PEOPLE {
+        let from = format!("0917{n:07}");
+        let stop = json!({"from": from, "message": "STOP", "id": n, "location_id": LOCATION});
+        assert_eq!(w.reply(stop).await.0, 202);
+    }
+    w.live(SECOND * 90).await;
+    let blocks = w.ghl.calls().iter().filter(|call| call.method == "PUT" && call.status == Some(200)).count();
+    assert_eq!((w.ghl.inbound().len(), blocks), (PEOPLE, PEOPLE));
+    let times: Vec<i64> = w.ghl.calls().iter().filter(|c| !c.path.starts_with("/oauth")).map(|c| c.at.0).collect();
+    assert!(times.len() > 3 * 80, "enough to be limited: {}", times.len());
+    for (i, from) in times.iter().enumerate() {
+        let within = times[i..].iter().take_while(|at| **at - from < 10_000).count();
+        assert!(within <= 80, "{within} calls in 10 s");
     }
     w.end();
 }

@@ -20,6 +20,7 @@ pub fn cases() -> Cases<Place> {
         every_location_a_stop_covers_is_told,
         a_start_before_the_crm_was_told_of_the_stop_tells_it_nothing,
         the_crm_is_told_until_it_has_it_and_no_longer_than_a_day,
+        three_429_in_a_row_let_an_opt_out_rest_a_minute_and_each_is_counted,
         a_scope_that_is_missing_is_given_up_and_still_nothing_is_sent,
         a_deleted_contact_is_looked_up_and_never_made,
         a_contact_dnd_update_without_an_app_id_lifts_only_what_ghl_had_acknowledged,
@@ -129,6 +130,25 @@ async fn the_crm_is_told_until_it_has_it_and_no_longer_than_a_day(place: Place) 
     let held = suppression(&w, Some(LOCATION)).await.expect("kept");
     assert_eq!((held.mirror.given_up, held.mirror.due_at), (Some(GivenUp::Exhausted), None));
     assert!(arrives(&w, LOCATION).await, "whatever the CRM shows");
+    w.end();
+}
+
+async fn three_429_in_a_row_let_an_opt_out_rest_a_minute_and_each_is_counted(place: Place) {
+    let w = messaged(place).await;
+    for _ in 0..3 {
+        w.ghl.fault_next(CONTACTS, GhlFault::RateLimited { retry_after: None });
+    }
+    say(&w, "STOP").await;
+    w.reply_all().await;
+    // The reply goes first, and is looked for every few seconds.
+    w.pass(Duration::from_secs(5)).await;
+    w.mirror_all().await;
+    for (wait, calls) in [(10, 2), (10, 3), (58, 3), (2, 4)] {
+        w.pass(Duration::from_secs(wait)).await;
+        w.mirror_all().await;
+        assert_eq!(told(&w), calls);
+    }
+    assert_eq!((shown(&w, LOCATION).as_deref(), w.counted("rate_limited", "dnd")), (Some("active"), 3));
     w.end();
 }
 
