@@ -21,6 +21,7 @@ use axum::Router;
 use axum::routing::{get, post};
 
 pub use inbound::read_reply;
+pub use receipt::read_receipt;
 pub use serve::{Listener, ServeError, serve};
 pub use slots::Slots;
 pub use status::metrics_router;

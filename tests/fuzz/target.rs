@@ -7,6 +7,7 @@ mod inbound_json;
 mod json;
 mod pem;
 mod phone;
+mod receipt_json;
 mod retry_after;
 mod segment;
 mod signature_header;
@@ -20,7 +21,7 @@ use crate::runner::Target;
 const LARGEST: usize = 64 * 1024;
 
 /// All of them.
-pub fn all() -> [Target; 9] {
+pub fn all() -> [Target; 10] {
     [
         webhook_body::target(),
         signature_header::target(),
@@ -30,6 +31,7 @@ pub fn all() -> [Target; 9] {
         compose::target(),
         retry_after::target(),
         inbound_json::target(),
+        receipt_json::target(),
         stored_job::target(),
     ]
 }

@@ -10,7 +10,10 @@ use cast_ghl_provider::domain::contact::ContactNote;
 use cast_ghl_provider::domain::id::{DocId, GhlMessageId, LocationId};
 use cast_ghl_provider::domain::inbound::Reply;
 use cast_ghl_provider::domain::installation::Installation;
+use cast_ghl_provider::domain::lifecycle::StoredEvent;
 use cast_ghl_provider::domain::message::{Intake, Message};
+use cast_ghl_provider::domain::opt_out::Suppression;
+use cast_ghl_provider::domain::receipt::KeptReceipt;
 use cast_ghl_provider::domain::time::UnixMillis;
 use cast_ghl_provider::store::{
     Collection, EmbeddedStore, LeaderRecord, Query, Record, Saved, Store, StoreError, Unreadable,
@@ -63,6 +66,10 @@ pub fn target() -> Target {
             "+639171234567",
             "raw",
             "holder",
+            "mirror",
+            "lifted",
+            "receipt",
+            "fate",
         ],
         largest: 64 * 1024,
         cases: 4_000,
@@ -72,6 +79,9 @@ pub fn target() -> Target {
             "unreadable",
             "installations",
             "contacts",
+            "events",
+            "suppressions",
+            "receipts",
             "leader",
             "Syntax",
             "Data",
@@ -141,6 +151,9 @@ impl Bench {
             "unreadable" => self.read::<Unreadable>(&row),
             "installations" => self.read::<Installation>(&row),
             "contacts" => self.read::<ContactNote>(&row),
+            "events" => self.read::<StoredEvent>(&row),
+            "suppressions" => self.read::<Suppression>(&row),
+            "receipts" => self.read::<KeptReceipt>(&row),
             "leader" => self.read::<LeaderRecord>(&row),
             _ => self.read::<Message>(&row),
         }
