@@ -107,8 +107,8 @@ impl Group for Cast {
 /// Replies
 #[derive(Deserialize, Default)]
 pub(super) struct Replies {
-    /// The key that the SMS gateway shows when it posts replies, at least 16 characters. Unset: no replies, the
-    /// endpoint answers 404.
+    /// The key that the SMS gateway shows when it posts replies and receipts, at least 16 characters. Unset: neither, the
+    /// endpoints answer 404.
     pub inbound_api_key: Option<String>,
     /// The sub-account that gets replies nobody else can be found for. Ignored once more than one company has
     /// installed the app.
