@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use cast_ghl_provider::clock::Clock;
 use cast_ghl_provider::domain::id::{DocId, GhlMessageId, LocationId};
-use cast_ghl_provider::domain::message::{Intake, Message, PartRecord, Progress, State};
+use cast_ghl_provider::domain::message::{HeldFor, Intake, Message, PartRecord, Progress, State};
 use cast_ghl_provider::domain::outcome::{NotSent, SendOutcome};
 use cast_ghl_provider::domain::phone::Phone;
 use cast_ghl_provider::domain::time::UnixMillis;
@@ -22,7 +22,7 @@ use cast_ghl_provider::domain::transition::Rules;
 use cast_ghl_provider::leader::{Kind, Leadership};
 use cast_ghl_provider::lifecycle::{Bells, Condition, Stop};
 use cast_ghl_provider::pacing::{KeyName, Pace};
-use cast_ghl_provider::queue::{Call, Handler, Prepared, Step, Worker, WorkerParts};
+use cast_ghl_provider::queue::{Call, Handler, Prepared, Step, Terms, Worker, WorkerParts};
 use cast_ghl_provider::store::{EmbeddedStore, Saved, Store, StoreError};
 use cast_ghl_provider::telemetry::Metrics;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
@@ -192,13 +192,14 @@ impl Handler for Gateway {
     async fn prepare(&self, message: &Message, now: UnixMillis) -> Result<Prepared, StoreError> {
         let intake = &message.accepted.intake;
         if intake.location.as_str() == STRANGER && !self.installed.load(Ordering::Relaxed) {
-            return Ok(Prepared::Hold { until: now.after(HELD) });
+            return Ok(Prepared::Hold { until: now.after(HELD), why: HeldFor::Installation });
         }
         let phone = Phone::parse(intake.phone.as_deref().unwrap_or_default());
         let phone = phone.map_err(|e| StoreError::Unavailable(e.to_string()))?;
         let text = intake.text.clone().unwrap_or_default();
         let parts = vec![PartRecord { text, segments: 1, accepted: false, gateway_id: None, receipt: None }];
-        Ok(Prepared::Send { phone, parts, key: key() })
+        let terms = Terms { api_key: "cast_key".into(), sender_id: None, status_on_accept: None, reserved_in: None };
+        Ok(Prepared::Send { phone, parts, key: key(), terms })
     }
 
     async fn key_of(&self, _: &LocationId) -> Result<KeyName, StoreError> {
@@ -212,7 +213,7 @@ impl Handler for Gateway {
         SendOutcome::Accepted { gateway_id: Some("65f0c0ffee65f0c0ffee0001".to_owned()), parts: Some(1) }
     }
 
-    async fn installed(&self, _: &LocationId) -> Result<bool, StoreError> {
+    async fn may_go(&self, _: &LocationId) -> Result<bool, StoreError> {
         Ok(self.installed.load(Ordering::Relaxed))
     }
 }

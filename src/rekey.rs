@@ -11,6 +11,7 @@ use std::time::Duration;
 use crate::clock::Clock;
 use crate::domain::id::{DocId, Epoch};
 use crate::domain::installation::{HoldsSealed, Installation, Sealed};
+use crate::domain::settings::LocationSettings;
 use crate::domain::time::Mono;
 use crate::leader::Leadership;
 use crate::lifecycle::Stop;
@@ -32,15 +33,17 @@ const LOOK_EVERY: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Holder {
     Installations,
+    Settings,
 }
 
 impl Holder {
-    const ALL: [Self; 1] = [Self::Installations];
+    const ALL: [Self; 2] = [Self::Installations, Self::Settings];
 
     /// Seals a batch anew.
     async fn reseal(self, walk: &Walk<'_>, after: Option<DocId>, limit: usize) -> Result<Batch, StoreError> {
         match self {
             Self::Installations => walk.reseal::<Installation>(after, limit).await,
+            Self::Settings => walk.reseal::<LocationSettings>(after, limit).await,
         }
     }
 
@@ -48,6 +51,7 @@ impl Holder {
     async fn survey(self, walk: &Walk<'_>, survey: &mut Survey) -> Result<(), StoreError> {
         match self {
             Self::Installations => walk.survey::<Installation>(survey).await,
+            Self::Settings => walk.survey::<LocationSettings>(survey).await,
         }
     }
 }

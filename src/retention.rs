@@ -16,9 +16,16 @@ const BATCH: usize = 200;
 const LOOK_EVERY: Duration = Duration::from_secs(60);
 /// Between batches while there is, so that webhooks are not held up.
 const BETWEEN: Duration = Duration::from_millis(50);
-/// What is purged: contact memory, installations and the leader document stay.
-const PURGED: [Collection; 5] =
-    [Collection::Messages, Collection::Unreadable, Collection::Inbound, Collection::Events, Collection::Receipts];
+/// What is purged: contact memory, installations, settings, suppressions and the leader document stay.
+const PURGED: [Collection; 7] = [
+    Collection::Messages,
+    Collection::Unreadable,
+    Collection::Inbound,
+    Collection::Events,
+    Collection::Receipts,
+    Collection::Days,
+    Collection::Links,
+];
 
 /// Strips and forgets.
 #[derive(Debug, Clone)]

@@ -10,11 +10,12 @@ use crate::client::ghl::{GhlClient, TokenApp};
 use crate::clock::Clock;
 use crate::config::{self, ConfigErrors, OptOutConfig, Problem, SealConfig, SealKey, ServeConfig, StoreConfig};
 use crate::delivery::{
-    InboundSettings, InboundWorker, LoopParts, Mirrors, Outbound, OutboundSettings, Receipts, Reporter,
+    AccountSettings, InboundSettings, InboundWorker, LoopParts, Mirrors, Outbound, OutboundSettings, Receipts, Reporter,
 };
 use crate::domain::compose::{self, ComposeRules};
 use crate::domain::id::LocationId;
 use crate::domain::opt_out::Words;
+use crate::domain::settings::SharedKey;
 use crate::domain::transition::{self, Rules};
 use crate::ghl_pace::SharedPace;
 use crate::http::{HttpParts, HttpSettings, Slots, router};
@@ -69,6 +70,7 @@ impl App {
         let opt_outs = OptOuts::new(store.clone(), clock.clone(), bells.clone(), words(config));
         let handler = Outbound::new(
             store.clone(),
+            Arc::clone(&ring),
             CastClient::new(http, config.cast.api_url.clone()),
             clock.clone(),
             outbound_settings(config),
@@ -102,7 +104,7 @@ impl App {
         let receipts = Receipts::new(loops.clone(), rules(config));
         let inbound = InboundWorker::new(loops.clone(), opt_outs.clone(), inbound_settings(config));
         let mirrors = Mirrors::new(loops);
-        let rekeyer = Rekeyer::new(store.clone(), ring, clock.clone(), leadership.clone());
+        let rekeyer = Rekeyer::new(store.clone(), Arc::clone(&ring), clock.clone(), leadership.clone());
         let memory = config.policy.replay_memory;
         let purger = Purger::new(store.clone(), clock.clone(), leadership.clone(), memory);
         let admission = Admission::new(bounds(config));
@@ -267,8 +269,13 @@ fn bounds(config: &ServeConfig) -> Bounds {
 
 fn outbound_settings(config: &ServeConfig) -> OutboundSettings {
     OutboundSettings {
-        api_key: config.cast.api_key.clone(),
-        sender_id: config.cast.sender_id.clone(),
+        account: AccountSettings {
+            api_key: config.cast.api_key.clone(),
+            sender_id: config.cast.sender_id.clone(),
+            shared_key: shared_key(config),
+            daily_parts: config.cast.location_daily_parts,
+            message_max_age: config.policy.message_max_age,
+        },
         compose: ComposeRules {
             long_message: match config.policy.long_message {
                 config::LongMessage::Split => compose::LongMessage::Split,
@@ -282,6 +289,14 @@ fn outbound_settings(config: &ServeConfig) -> OutboundSettings {
         },
         // A message is held no longer than it may live.
         install_wait: config.ghl.install_wait.min(config.policy.message_max_age),
+    }
+}
+
+fn shared_key(config: &ServeConfig) -> SharedKey {
+    match config.cast.shared_key {
+        config::SharedKey::Allow => SharedKey::Allow,
+        config::SharedKey::Approve => SharedKey::Approve,
+        config::SharedKey::Off => SharedKey::Off,
     }
 }
 

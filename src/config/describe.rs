@@ -5,7 +5,7 @@
 
 use url::Url;
 
-use super::raw::{Cast, Ghl, Group, Log, Policy, Replies, Store, Web};
+use super::raw::{Admin, Cast, Ghl, Group, Log, Policy, Replies, Store, Web};
 use super::value::{duration_text, printable, size_text};
 use super::{ServeConfig, StoreConfig, Words};
 
@@ -15,8 +15,9 @@ pub fn describe(config: &ServeConfig) -> String {
     let groups = [
         rows::<Web, 6>(web(config)),
         rows::<Ghl, 10>(ghl(config)),
-        rows::<Cast, 5>(cast(config)),
+        rows::<Cast, 7>(cast(config)),
         rows::<Replies, 5>(replies(config)),
+        rows::<Admin, 1>([set(config.admin_api_key.is_some())]),
         rows::<Store, 4>(store(config)),
         rows::<Policy, 10>(policy(config)),
         rows::<Log, 2>(log(config)),
@@ -61,7 +62,7 @@ fn ghl(config: &ServeConfig) -> [String; 10] {
     ]
 }
 
-fn cast(config: &ServeConfig) -> [String; 5] {
+fn cast(config: &ServeConfig) -> [String; 7] {
     let cast = &config.cast;
     [
         "set".to_owned(),
@@ -69,6 +70,8 @@ fn cast(config: &ServeConfig) -> [String; 5] {
         shown_url(&cast.api_url),
         cast.rate_per_second.to_string(),
         cast.rate_burst.to_string(),
+        cast.shared_key.word().to_owned(),
+        cast.location_daily_parts.to_string(),
     ]
 }
 

@@ -73,6 +73,8 @@ pub struct ServeConfig {
     pub inbound_api_key: Option<Secret>,
     /// Replies that stop and start messages.
     pub opt_out: OptOutConfig,
+    /// The key that guards the operator's API; without it the API does not exist.
+    pub admin_api_key: Option<Secret>,
     /// Logging.
     pub log: LogConfig,
     /// What is allowed and worth saying at start, one sentence each.
@@ -99,6 +101,7 @@ impl ServeConfig {
         let ghl = reading.ghl(checks);
         let cast = reading.cast();
         let (inbound_api_key, default_location_id, opt_out) = reading.replies();
+        let admin_api_key = reading.admin();
         let (store, seal) = reading.store();
         let policy = reading.policy(default_location_id);
         let log = reading.log(checks);
@@ -106,7 +109,19 @@ impl ServeConfig {
         match (http, ghl, cast) {
             (Some(http), Some(ghl), Some(cast)) if reading.errors.is_empty() => {
                 let warnings = reading.warnings;
-                Ok(Self { http, ghl, cast, store, seal, policy, inbound_api_key, opt_out, log, warnings })
+                Ok(Self {
+                    http,
+                    ghl,
+                    cast,
+                    store,
+                    seal,
+                    policy,
+                    inbound_api_key,
+                    opt_out,
+                    admin_api_key,
+                    log,
+                    warnings,
+                })
             }
             _ => Err(reading.errors),
         }
@@ -261,6 +276,10 @@ pub struct CastConfig {
     pub rate_per_second: u32,
     /// The key's burst as Cast states it, in requests: 1 to 100000.
     pub rate_burst: u32,
+    /// Who may use the shared key.
+    pub shared_key: SharedKey,
+    /// Most parts of a location a day on the shared key; 0 is no limit.
+    pub location_daily_parts: u64,
 }
 
 /// Where documents are kept.
@@ -362,6 +381,22 @@ pub enum StatusOnAccept {
 
 impl Words for StatusOnAccept {
     const WORDS: &'static [(&'static str, Self)] = &[("delivered", Self::Delivered), ("pending", Self::Pending)];
+}
+
+/// Who may use the shared key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SharedKey {
+    /// Every location.
+    Allow,
+    /// Those an operator approved.
+    Approve,
+    /// None: every location needs its own.
+    Off,
+}
+
+impl Words for SharedKey {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("allow", Self::Allow), ("approve", Self::Approve), ("off", Self::Off)];
 }
 
 /// What becomes of a message longer than one part.

@@ -15,7 +15,7 @@ pub(super) trait Group: DeserializeOwned + Default {
 
 /// Every group, in the order of `.env.example`.
 pub(super) const GROUPS: [&[&str]; 8] =
-    [Web::NAMES, Ghl::NAMES, Cast::NAMES, Replies::NAMES, Store::NAMES, Policy::NAMES, Log::NAMES, Later::NAMES];
+    [Web::NAMES, Ghl::NAMES, Cast::NAMES, Replies::NAMES, Admin::NAMES, Store::NAMES, Policy::NAMES, Log::NAMES];
 
 /// Web server
 #[derive(Deserialize, Default)]
@@ -97,11 +97,23 @@ pub(super) struct Cast {
     pub cast_rate_per_second: Option<String>,
     /// The key's burst limit in requests, 1 to 100000. The bridge uses 80 % of it.
     pub cast_rate_burst: Option<String>,
+    /// Who may use CAST_API_KEY: `allow` every sub-account; `approve`, those you approved; or `off`, none. The others wait
+    /// for your approval (MESSAGE_MAX_AGE at most) or need a key of their own.
+    pub shared_key: Option<String>,
+    /// Most parts a sub-account may send a day on CAST_API_KEY, counted from midnight in Manila; 0 sets no limit.
+    pub location_daily_parts: Option<String>,
 }
 
 impl Group for Cast {
-    const NAMES: &'static [&'static str] =
-        &["CAST_API_KEY", "CAST_SENDER_ID", "CAST_API_URL", "CAST_RATE_PER_SECOND", "CAST_RATE_BURST"];
+    const NAMES: &'static [&'static str] = &[
+        "CAST_API_KEY",
+        "CAST_SENDER_ID",
+        "CAST_API_URL",
+        "CAST_RATE_PER_SECOND",
+        "CAST_RATE_BURST",
+        "SHARED_KEY",
+        "LOCATION_DAILY_PARTS",
+    ];
 }
 
 /// Replies
@@ -125,6 +137,18 @@ pub(super) struct Replies {
 impl Group for Replies {
     const NAMES: &'static [&'static str] =
         &["INBOUND_API_KEY", "DEFAULT_LOCATION_ID", "OPT_OUT", "OPT_OUT_WORDS", "OPT_IN_WORDS"];
+}
+
+/// Operator
+#[derive(Deserialize, Default)]
+pub(super) struct Admin {
+    /// The key of the operator's API, at least 16 characters, shown as `Authorization: Bearer`. Unset: no such API, its
+    /// addresses answer 404.
+    pub admin_api_key: Option<String>,
+}
+
+impl Group for Admin {
+    const NAMES: &'static [&'static str] = &["ADMIN_API_KEY"];
 }
 
 /// Store and keys
@@ -201,19 +225,4 @@ pub(super) struct Log {
 
 impl Group for Log {
     const NAMES: &'static [&'static str] = &["LOG_FORMAT", "RUST_LOG"];
-}
-
-/// Not supported yet: setting one of these is a warning
-#[derive(Deserialize, Default)]
-pub(super) struct Later {
-    /// Not supported yet. Who may use CAST_API_KEY: `allow` every sub-account, `approve` each first, or `off`.
-    pub shared_key: Option<String>,
-    /// Not supported yet. Most parts a sub-account may send a day on the shared key; 0 sets no limit.
-    pub location_daily_parts: Option<String>,
-    /// Not supported yet. The key of the operator's API, at least 16 characters.
-    pub admin_api_key: Option<String>,
-}
-
-impl Group for Later {
-    const NAMES: &'static [&'static str] = &["SHARED_KEY", "LOCATION_DAILY_PARTS", "ADMIN_API_KEY"];
 }

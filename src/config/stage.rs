@@ -13,7 +13,7 @@ use std::time::Duration;
 use url::{Host, Url};
 
 use super::name::{self, Verdict};
-use super::raw::{Cast, Ghl, Group, Later, Log, Policy, Replies, Store, Web};
+use super::raw::{Admin, Cast, Ghl, Group, Log, Policy, Replies, Store, Web};
 use super::value::{self, Wrong};
 use super::{
     CastConfig, Checks, ConfigErrors, Encryption, GhlConfig, HttpConfig, LogConfig, OptOutConfig, PolicyConfig,
@@ -230,12 +230,16 @@ impl Reading {
         let limit = || value::number(1..=100_000u32);
         let rate = self.take("CAST_RATE_PER_SECOND", raw.cast_rate_per_second, limit());
         let burst = self.take("CAST_RATE_BURST", raw.cast_rate_burst, limit());
+        let shared_key = self.word("SHARED_KEY", raw.shared_key);
+        let daily = self.take("LOCATION_DAILY_PARTS", raw.location_daily_parts, value::number(0..=u64::MAX));
         Some(CastConfig {
             api_key: api_key?,
             api_url: api_url?,
             sender_id,
             rate_per_second: rate.unwrap_or(30),
             rate_burst: burst.unwrap_or(50),
+            shared_key,
+            location_daily_parts: daily.unwrap_or(0),
         })
     }
 
@@ -258,6 +262,11 @@ impl Reading {
             self.warnings.push("OPT_OUT: false, so a person who replies STOP goes on getting messages".to_owned());
         }
         (key, location, OptOutConfig { enabled, stop, start })
+    }
+
+    pub fn admin(&mut self) -> Option<Secret> {
+        let raw: Admin = self.group();
+        self.take("ADMIN_API_KEY", raw.admin_api_key, value::guard)
     }
 
     pub fn store(&mut self) -> (StoreConfig, SealConfig) {
@@ -303,7 +312,6 @@ impl Reading {
         let max_parts = self.take("MAX_PARTS", raw.max_parts, value::number(1..=100usize));
         let backlog = self.take("BACKLOG_LIMIT", raw.backlog_limit, value::number(1..=u64::MAX));
         let reserve = self.take("DISK_RESERVE", raw.disk_reserve, value::byte_size);
-        self.later();
         let policy = PolicyConfig {
             status_on_accept: self.word("STATUS_ON_ACCEPT", raw.status_on_accept),
             long_message: self.word("LONG_MESSAGE", raw.long_message),
@@ -331,18 +339,6 @@ impl Reading {
                 &format!("is {shorter}, longer than {long}, which is {longer}"),
                 &format!("shorten it or lengthen {long}"),
             ));
-        }
-    }
-
-    /// What a later release will obey: one warning for all that is set.
-    fn later(&mut self) {
-        let raw: Later = self.group();
-        let values = [&raw.shared_key, &raw.location_daily_parts, &raw.admin_api_key];
-        let set: Vec<&str> =
-            Later::NAMES.iter().zip(values).filter_map(|(name, value)| value.as_ref().map(|_| *name)).collect();
-        if !set.is_empty() {
-            let names = set.join(", ");
-            self.warnings.push(format!("{names}: not supported yet, without effect"));
         }
     }
 

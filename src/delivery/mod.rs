@@ -3,12 +3,14 @@
 //! Implements the queue's `Handler` and runs the loops beside it: reports, receipts, replies, do-not-disturb. Invariant: a slow
 //! GHL never holds back a send: reports have their own index, loop and pace. Must not import http or config.
 
+mod account;
 mod inbound;
 mod mirror;
 mod outbound;
 mod receipt;
 mod report;
 
+pub use account::AccountSettings;
 pub use inbound::{InboundSettings, InboundWorker};
 pub use mirror::Mirrors;
 pub use outbound::{Outbound, OutboundSettings};

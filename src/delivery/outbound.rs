@@ -1,31 +1,32 @@
 //! Outbound: may it go, as which parts, and the call to Cast.
 //!
-//! Holds no state of its own. Contact memory is learnt here, from installed locations alone.
+//! Holds no state of its own; who pays is `account`'s. Contact memory is learnt here, from installed locations alone.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::account::{AccountSettings, Accounts};
 use crate::client::cast::{CastClient, CastSms};
 use crate::clock::Clock;
 use crate::domain::compose::{ComposeError, ComposeRules, compose};
 use crate::domain::contact::ContactNote;
+use crate::domain::day::Spent;
 use crate::domain::id::{DocId, LocationId};
 use crate::domain::installation::{Installation, MaySend, may_send};
-use crate::domain::message::{DOCUMENT_VERSION, FailureCode, Message, PartRecord};
+use crate::domain::message::{DOCUMENT_VERSION, FailureCode, HeldFor, Message, PartRecord};
 use crate::domain::outcome::SendOutcome;
 use crate::domain::phone::Phone;
-use crate::domain::secret::Secret;
 use crate::domain::time::UnixMillis;
 use crate::opt_out::OptOuts;
 use crate::pacing::KeyName;
 use crate::queue::{Call, Handler, Prepared};
+use crate::seal::KeyRing;
 use crate::store::{Inserted, Store, StoreError};
 
 /// What outbound delivery is set to.
 #[derive(Debug)]
 pub struct OutboundSettings {
-    pub api_key: Secret,
-    pub sender_id: Option<String>,
+    pub account: AccountSettings,
     pub compose: ComposeRules,
     /// How long messages wait for an installation.
     pub install_wait: Duration,
@@ -37,18 +38,26 @@ pub struct Outbound {
     store: Store,
     cast: CastClient,
     clock: Clock,
-    /// The name of the operator's key, which pays for every location.
-    shared_key: KeyName,
-    settings: Arc<OutboundSettings>,
+    accounts: Accounts,
+    compose: ComposeRules,
+    install_wait: Duration,
     opt_outs: OptOuts,
 }
 
 impl Outbound {
-    /// A handler for one shared Cast key.
+    /// A handler for the operator's Cast key and those that locations have of their own, which `ring` opens.
     #[must_use]
-    pub fn new(store: Store, cast: CastClient, clock: Clock, settings: OutboundSettings, opt_outs: OptOuts) -> Self {
-        let shared_key = KeyName::of(&settings.api_key);
-        Self { store, cast, clock, shared_key, settings: Arc::new(settings), opt_outs }
+    pub fn new(
+        store: Store,
+        ring: Arc<KeyRing>,
+        cast: CastClient,
+        clock: Clock,
+        settings: OutboundSettings,
+        opt_outs: OptOuts,
+    ) -> Self {
+        let OutboundSettings { account, compose, install_wait } = settings;
+        let accounts = Accounts::new(store.clone(), ring, account);
+        Self { accounts, store, cast, clock, compose, install_wait, opt_outs }
     }
 
     /// Remembers whose contact this phone is, for the reply.
@@ -92,9 +101,11 @@ impl Handler for Outbound {
         let intake = &accepted.intake;
         let stored = self.store.get::<Installation>(&DocId::location(&intake.location)).await?;
         let installation = stored.map(|s| s.record);
-        match may_send(installation.as_ref(), message.waits_since(), now, self.settings.install_wait) {
+        match may_send(installation.as_ref(), message.waits_since(), now, self.install_wait) {
             MaySend::Yes => {}
-            MaySend::HoldUntil(until) => return Ok(Prepared::Hold { until }),
+            MaySend::HoldUntil(until) => {
+                return Ok(Prepared::Hold { until, why: HeldFor::Installation });
+            }
             MaySend::Never(code, sentence) => return Ok(Prepared::Reject { code, sentence: sentence.to_owned() }),
         }
         let phone = match Phone::parse(intake.phone.as_deref().unwrap_or_default()) {
@@ -105,9 +116,18 @@ impl Handler for Outbound {
         if let Some(sentence) = self.opt_outs.refusal(&intake.location, &phone).await? {
             return Ok(Prepared::Reject { code: FailureCode::OptedOut, sentence });
         }
-        let parts = match compose(intake.text.as_deref(), &intake.attachments, &self.settings.compose) {
+        let account = match self.accounts.of(message, now).await? {
+            Ok(account) => account,
+            Err(instead) => return Ok(instead),
+        };
+        let parts = match compose(intake.text.as_deref(), &intake.attachments, &self.compose) {
             Ok(parts) => parts,
             Err(e) => return Ok(Prepared::Reject { code: code(&e), sentence: e.to_string() }),
+        };
+        let left = message.progress.parts.iter().filter(|part| !part.accepted).count();
+        let left = if message.progress.parts.is_empty() { parts.len() } else { left };
+        let Some(account) = self.accounts.reserve(account, message, left, now).await? else {
+            return Ok(Accounts::day_is_full());
         };
         // Once a message, not once a part.
         if message.progress.attempts.is_empty()
@@ -125,11 +145,11 @@ impl Handler for Outbound {
                 receipt: None,
             })
             .collect();
-        Ok(Prepared::Send { phone, parts, key: self.shared_key.clone() })
+        Ok(Prepared::Send { phone, parts, key: account.key, terms: account.terms })
     }
 
-    async fn key_of(&self, _: &LocationId) -> Result<KeyName, StoreError> {
-        Ok(self.shared_key.clone())
+    async fn key_of(&self, location: &LocationId) -> Result<KeyName, StoreError> {
+        self.accounts.key_of(location).await
     }
 
     #[tracing::instrument(name = "cast.send", skip_all, fields(location.id = %call.location, phone.masked = call.phone.masked()))]
@@ -138,16 +158,33 @@ impl Handler for Outbound {
         let sms = CastSms {
             to: &to,
             message: &call.text,
-            sender_id: self.settings.sender_id.as_deref(),
+            sender_id: call.terms.sender_id.as_deref(),
             idempotency_key: &call.idempotency_key,
         };
-        self.cast.send(&self.settings.api_key, &sms, self.clock.now()).await
+        let outcome = self.cast.send(&call.terms.api_key, &sms, self.clock.now()).await;
+        if let Some(reserved_in) = &call.terms.reserved_in {
+            self.accounts.settle(reserved_in, &call.message, spent(&outcome)).await;
+        }
+        outcome
     }
 
-    async fn installed(&self, location: &LocationId) -> Result<bool, StoreError> {
+    async fn may_go(&self, location: &LocationId) -> Result<bool, StoreError> {
         let stored = self.store.get::<Installation>(&DocId::location(location)).await?;
         // An uninstalled location's messages are looked at, too: they fail at once.
-        Ok(stored.is_some_and(|s| s.record.installed() || s.record.uninstalled_at.is_some()))
+        Ok(match stored.map(|s| s.record) {
+            Some(i) if i.installed() => self.accounts.may_go(location).await?,
+            Some(i) => i.uninstalled_at.is_some(),
+            None => false,
+        })
+    }
+}
+
+/// What a call cost of the day.
+fn spent(outcome: &SendOutcome) -> Spent {
+    match outcome {
+        SendOutcome::Accepted { .. } => Spent::Accepted,
+        SendOutcome::Unknown { .. } => Spent::Perhaps,
+        SendOutcome::NotSent { .. } | SendOutcome::Rejected { .. } => Spent::Not,
     }
 }
 

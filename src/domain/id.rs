@@ -1,12 +1,13 @@
 //! Identifiers: what GHL calls things, and the `_id`s we derive from them.
 //!
 //! Invariant: a value of these types is safe as a document key, a URL segment after encoding, and a log field.
-//! Changing a format here is a migration (docs/architecture.md, "Decided once"). Pure: imports `phone` for its mask.
+//! Changing a format here is a migration (docs/architecture.md, "Decided once"). Pure: imports `phone` for its mask, `day`.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::day::Day;
 use super::phone::mask;
 
 /// A GHL identifier that is not 1 to 64 of `[A-Za-z0-9_-]`.
@@ -74,7 +75,7 @@ ghl_id!(
 );
 
 /// The key of a document: `out:…`, `dead:…`, `in:…`, `loc:…`, `company:…`, `contact:…`,
-/// `stop:…`, `event:…`, `receipt:…`, `leader`.
+/// `stop:…`, `event:…`, `receipt:…`, `set:…`, `day:…`, `link:…`, `leader`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct DocId(pub String);
@@ -138,6 +139,24 @@ impl DocId {
     #[must_use]
     pub fn receipt(gateway_id: &str) -> Self {
         Self(format!("receipt:{gateway_id}"))
+    }
+
+    /// What was set for a location.
+    #[must_use]
+    pub fn settings(location: &LocationId) -> Self {
+        Self(format!("set:{location}"))
+    }
+
+    /// What a location sent on the shared key on a day.
+    #[must_use]
+    pub fn day(location: &LocationId, day: Day) -> Self {
+        Self(format!("day:{location}:{}", day.number()))
+    }
+
+    /// A link to enter a key by, named by the SHA-256 of its token.
+    #[must_use]
+    pub fn link(sha256_hex: &str) -> Self {
+        Self(format!("link:{sha256_hex}"))
     }
 
     /// The key as text.

@@ -96,6 +96,14 @@ impl Message {
     }
 }
 
+/// What an accepted SMS is reported as; not everyone gets receipts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StatusOnAccept {
+    Delivered,
+    Pending,
+}
+
 /// Everything about a message that changes, in one piece, so that state, outcome and report move in one write.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {
@@ -126,6 +134,12 @@ pub struct Progress {
     /// A person set it aside for good: it is neither sent nor sent again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dropped_at: Option<UnixMillis>,
+    /// What it was last held for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_for: Option<HeldFor>,
+    /// What its location wanted an accepted SMS reported as when it was last sent; absent is the operator's rule.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status_on_accept: Option<StatusOnAccept>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub settled_at: Option<UnixMillis>,
     /// When the document becomes a tombstone; exists only on settled, unstripped documents.
@@ -150,10 +164,18 @@ impl Progress {
             generation: 0,
             resent_at: None,
             dropped_at: None,
+            held_for: None,
+            status_on_accept: None,
             settled_at: None,
             strip_at: None,
             report: None,
         }
+    }
+
+    /// What it is reported as once it is accepted, where nothing better is known.
+    #[must_use]
+    pub fn on_accept(&self, rule: StatusOnAccept) -> StatusOnAccept {
+        self.status_on_accept.unwrap_or(rule)
     }
 
     /// The newest try, which alone decides what is open.
@@ -173,6 +195,17 @@ impl Progress {
     pub fn accepted_parts(&self) -> usize {
         self.parts.iter().filter(|part| part.accepted).count()
     }
+}
+
+/// What a held message waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HeldFor {
+    Installation,
+    /// An approval, or a key of the location's own.
+    Approval,
+    /// A key of the ring that opens the location's own gateway key.
+    Seal,
 }
 
 /// One Cast call's worth of text.

@@ -5,7 +5,9 @@
 
 pub mod agency;
 pub mod compose;
+pub mod connect;
 pub mod contact;
+pub mod day;
 pub mod dnd;
 pub mod id;
 pub mod inbound;
@@ -25,6 +27,7 @@ pub mod resend;
 pub mod retry;
 pub mod secret;
 pub mod segment;
+pub mod settings;
 pub mod time;
 pub mod transition;
 pub mod webhook;

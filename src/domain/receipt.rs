@@ -243,7 +243,7 @@ pub fn apply(
 
 /// The verdict anew; told again only if it reads otherwise.
 fn corrected(message: &Message, p: Progress, now: UnixMillis, rules: &Rules) -> Progress {
-    let verdict = verdict(&p.parts, rules.status_on_accept);
+    let verdict = verdict(&p.parts, p.on_accept(rules.status_on_accept));
     match &p.report {
         Some(report) if report.verdict.reads_like(&verdict) => {
             let report = Some(Report { verdict, ..report.clone() });

@@ -7,10 +7,12 @@
 use std::time::Duration;
 
 use super::id::{AttemptId, DocId, Epoch};
-use super::message::{Attempt, AttemptResult, FailureCode, Message, PartRecord, Progress, State};
+pub use super::message::StatusOnAccept;
+use super::message::{Attempt, AttemptResult, FailureCode, HeldFor, Message, PartRecord, Progress, State};
 use super::receipt;
 use super::report::{Report, ReportSource, ReportStatus, Verdict};
 use super::resend;
+use super::settings::NOT_APPROVED;
 use super::time::UnixMillis;
 
 /// A message claimed this often without any outcome takes the process down each time: it is set aside.
@@ -48,13 +50,6 @@ impl Default for Rules {
             retention: Duration::from_secs(30 * 24 * 3600),
         }
     }
-}
-
-/// What an accepted SMS is reported as; not everyone gets receipts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StatusOnAccept {
-    Delivered,
-    Pending,
 }
 
 /// What to do with a send nobody can vouch for.
@@ -131,7 +126,7 @@ pub fn claim(message: &Message, epoch: Epoch, now: UnixMillis, rules: &Rules) ->
         return Ok(Claim::Settled(give_up(message, State::Dead, FailureCode::InternalError, now, rules)));
     }
     if now.since(message.waits_since()) >= rules.message_max_age {
-        return Ok(Claim::Settled(give_up(message, State::Expired, FailureCode::Expired, now, rules)));
+        return Ok(Claim::Settled(too_old(message, now, rules)));
     }
     Ok(Claim::Go(Progress { state: State::Queued, epoch, crashes: p.crashes + 1, ..p.clone() }))
 }
@@ -145,13 +140,23 @@ pub fn unclaim(message: &Message, epoch: Epoch) -> Result<Progress, Refused> {
     Ok(Progress { crashes: p.crashes.saturating_sub(1), ..p.clone() })
 }
 
-/// Sets a claimed message aside until its location is installed, at the latest until `until`.
+/// Sets a claimed message aside until its location may send, at the latest until `until`.
 ///
 /// # Errors
 /// [`Refused`] when the claim is not in force any more.
-pub fn hold(message: &Message, epoch: Epoch, until: UnixMillis) -> Result<Progress, Refused> {
+pub fn hold(message: &Message, epoch: Epoch, until: UnixMillis, why: HeldFor) -> Result<Progress, Refused> {
     let released = unclaim(message, epoch)?;
-    Ok(Progress { state: State::Held, due_at: until, ..released })
+    Ok(Progress { state: State::Held, due_at: until, held_for: Some(why), ..released })
+}
+
+/// Too old to be sent; one that was held for an approval all the time says so.
+fn too_old(message: &Message, now: UnixMillis, rules: &Rules) -> Progress {
+    let p = &message.progress;
+    if p.state == State::Held && p.held_for == Some(HeldFor::Approval) {
+        let verdict = failed(FailureCode::AwaitingApproval, or_earlier(p, NOT_APPROVED.to_owned()));
+        return settle(message, p.clone(), State::Rejected, verdict, now, rules);
+    }
+    give_up(message, State::Expired, FailureCode::Expired, now, rules)
 }
 
 /// Ends a claimed message that may not or cannot be sent.
@@ -302,7 +307,7 @@ pub(super) fn part_settled(message: &Message, p: Progress, newest: bool, now: Un
         if p.state == State::Accepted {
             return p;
         }
-        let verdict = receipt::verdict(&p.parts, rules.status_on_accept);
+        let verdict = receipt::verdict(&p.parts, p.on_accept(rules.status_on_accept));
         return settle(message, p, State::Accepted, verdict, now, rules);
     }
     match p.state {

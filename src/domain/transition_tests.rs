@@ -173,12 +173,28 @@ fn a_message_older_than_its_age_expires_at_the_claim() {
 }
 
 #[test]
+fn a_message_held_for_an_approval_till_it_is_too_old_says_so_and_one_held_for_an_installation_expired() {
+    let rules = Rules::default();
+    let late = T0.after(rules.message_max_age);
+    for (why, state, code) in [
+        (HeldFor::Approval, State::Rejected, FailureCode::AwaitingApproval),
+        (HeldFor::Installation, State::Expired, FailureCode::Expired),
+    ] {
+        let Ok(Claim::Go(p)) = claim(&message(), E1, T0, &rules) else { panic!() };
+        let m = message().with(p);
+        let held = m.with(hold(&m, E1, late, why).unwrap());
+        let Ok(Claim::Settled(p)) = claim(&held, E1, late, &rules) else { panic!() };
+        assert_eq!((p.state, p.code), (state, Some(code)));
+    }
+}
+
+#[test]
 fn a_held_message_may_be_looked_at_any_time_and_keeps_no_crash() {
     let rules = Rules::default();
     let Ok(Claim::Go(p)) = claim(&message(), E1, T0, &rules) else { panic!() };
     let m = message().with(p);
     let until = T0.after(Duration::from_secs(900));
-    let held = m.with(hold(&m, E1, until).unwrap());
+    let held = m.with(hold(&m, E1, until, HeldFor::Installation).unwrap());
     assert_eq!((held.progress.state, held.progress.crashes), (State::Held, 0));
     assert!(matches!(claim(&held, E1, T0, &rules), Ok(Claim::Go(_))));
 }

@@ -13,4 +13,4 @@ mod worker;
 pub use admission::{Admission, Bounds, Full};
 pub use census::Census;
 pub use enqueue::{Answer, Enqueue, EnqueueError, NewReply};
-pub use worker::{Call, Handler, Prepared, Step, Worker, WorkerParts};
+pub use worker::{Call, Handler, Prepared, Step, Terms, Worker, WorkerParts};

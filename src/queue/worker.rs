@@ -19,11 +19,12 @@ use self::board::{Board, Pick, Polled};
 use crate::clock::Clock;
 use crate::domain::id::{AttemptId, DocId, Epoch, LocationId};
 use crate::domain::leadership::Right;
-use crate::domain::message::{FailureCode, Message, PartRecord};
+use crate::domain::message::{FailureCode, HeldFor, Message, PartRecord};
 use crate::domain::outcome::SendOutcome;
 use crate::domain::phone::Phone;
+use crate::domain::secret::Secret;
 use crate::domain::time::UnixMillis;
-use crate::domain::transition::Rules;
+use crate::domain::transition::{Rules, StatusOnAccept};
 use crate::leader::Leadership;
 use crate::lifecycle::{Bell, Bells, Condition, Stop};
 use crate::pacing::{KeyName, Pace};
@@ -41,30 +42,43 @@ pub trait Handler: Send + Sync + 'static {
     /// Which of the gateway's keys pays for a location's messages now.
     fn key_of(&self, location: &LocationId) -> impl Future<Output = Result<KeyName, StoreError>> + Send;
 
-    /// Whether messages held for this location may be looked at again.
-    fn installed(&self, location: &LocationId) -> impl Future<Output = Result<bool, StoreError>> + Send;
+    /// Whether messages held for this location may be looked at again: what they wait for came, or never will.
+    fn may_go(&self, location: &LocationId) -> impl Future<Output = Result<bool, StoreError>> + Send;
 }
 
 /// What a message came to before it is sent.
 #[derive(Debug, Clone)]
 pub enum Prepared {
-    /// To this phone, in these parts (stored ones win), paid for by this key.
-    Send { phone: Phone, parts: Vec<PartRecord>, key: KeyName },
-    /// Not before an installation, at the latest until then.
-    Hold { until: UnixMillis },
+    /// To this phone, in these parts (stored ones win), paid for by this key, on these terms.
+    Send { phone: Phone, parts: Vec<PartRecord>, key: KeyName, terms: Terms },
+    /// Not before what it waits for, at the latest until then.
+    Hold { until: UnixMillis, why: HeldFor },
     /// Never.
     Reject { code: FailureCode, sentence: String },
+}
+
+/// The terms of a message's location, its own or the operator's: what `prepare` found holds for the call that follows.
+#[derive(Debug, Clone)]
+pub struct Terms {
+    pub api_key: Secret,
+    pub sender_id: Option<String>,
+    /// Its own word on what is reported; none is the operator's rule.
+    pub status_on_accept: Option<StatusOnAccept>,
+    /// Where the parts of the message are reserved, if anywhere.
+    pub reserved_in: Option<DocId>,
 }
 
 /// One call to the gateway.
 #[derive(Clone)]
 pub struct Call {
+    pub message: DocId,
     pub location: LocationId,
     /// The key the call was paced for.
     pub key: KeyName,
     pub phone: Phone,
     pub text: String,
     pub idempotency_key: String,
+    pub terms: Terms,
 }
 
 /// What one step of the worker did.
@@ -305,7 +319,9 @@ impl<H: Handler> Worker<H> {
 
     async fn look_at_held(&self, location: &str, now: UnixMillis) -> Result<(), StoreError> {
         let Ok(id) = LocationId::parse(location) else { return Ok(()) };
-        if self.parts().handler.installed(&id).await? {
+        if self.parts().handler.may_go(&id).await? {
+            // What it waited for may have been a key of its own.
+            self.introduce(location).await?;
             self.board().release(location, now);
         }
         Ok(())

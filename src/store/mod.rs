@@ -39,13 +39,19 @@ pub enum Collection {
     Suppressions,
     /// Receipts on their way to their messages.
     Receipts,
+    /// What was set for a location.
+    Settings,
+    /// What a location sent on the shared key on a day.
+    Days,
+    /// Links to enter a location's own key by.
+    Links,
     /// The leader document.
     Leader,
 }
 
 impl Collection {
     /// All of them, for creating tables and indexes.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 12] = [
         Self::Messages,
         Self::Unreadable,
         Self::Inbound,
@@ -54,6 +60,9 @@ impl Collection {
         Self::Events,
         Self::Suppressions,
         Self::Receipts,
+        Self::Settings,
+        Self::Days,
+        Self::Links,
         Self::Leader,
     ];
 
@@ -69,6 +78,9 @@ impl Collection {
             Self::Events => "events",
             Self::Suppressions => "suppressions",
             Self::Receipts => "receipts",
+            Self::Settings => "settings",
+            Self::Days => "days",
+            Self::Links => "links",
             Self::Leader => "leader",
         }
     }

@@ -2,10 +2,14 @@
 //!
 //! Owns the mapping from the domain's types to [`Keys`]; no SQL and no BSON. A changed key is a migration.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Collection, Keys, Record};
+use crate::domain::connect::ConnectLink;
 use crate::domain::contact::ContactNote;
+use crate::domain::day::DayCount;
 use crate::domain::id::DocId;
 use crate::domain::inbound::{Reply, ReplyAccepted, ReplyProgress, ReplyState};
 use crate::domain::installation::Installation;
@@ -13,6 +17,7 @@ use crate::domain::leadership::LeaderDoc;
 use crate::domain::lifecycle::{EventAccepted, EventProgress, EventState, StoredEvent};
 use crate::domain::message::{Accepted, Message, Progress};
 use crate::domain::opt_out::Suppression;
+use crate::domain::settings::LocationSettings;
 use crate::domain::time::UnixMillis;
 
 /// Counters stored in 63 bits.
@@ -301,6 +306,89 @@ impl Record for ContactNote {
             location: Some(self.location.to_string()),
             lane: Some(self.phone.e164().to_owned()),
             accepted_at: at(self.last_outbound_at),
+            ..Keys::default()
+        }
+    }
+}
+
+impl Record for LocationSettings {
+    const COLLECTION: Collection = Collection::Settings;
+    type Fixed = ();
+    type Live = Self;
+
+    fn id(&self) -> DocId {
+        LocationSettings::id(self)
+    }
+
+    fn parts(&self) -> (&(), &Self) {
+        (&(), self)
+    }
+
+    fn join(id: DocId, (): (), live: Self) -> Option<Self> {
+        (LocationSettings::id(&live) == id).then_some(live)
+    }
+
+    fn keys(&self) -> Keys {
+        Keys { location: Some(self.location.to_string()), names: self.receiving_numbers.clone(), ..Keys::default() }
+    }
+}
+
+impl Record for DayCount {
+    const COLLECTION: Collection = Collection::Days;
+    type Fixed = ();
+    type Live = Self;
+
+    fn id(&self) -> DocId {
+        DayCount::id(self)
+    }
+
+    fn parts(&self) -> (&(), &Self) {
+        (&(), self)
+    }
+
+    fn join(id: DocId, (): (), live: Self) -> Option<Self> {
+        (DayCount::id(&live) == id).then_some(live)
+    }
+
+    fn keys(&self) -> Keys {
+        // Kept a little longer than the day: the calls of its last minute are still to be settled.
+        let over = self.day.end().after(DAY_KEPT);
+        Keys {
+            location: Some(self.location.to_string()),
+            state: Some("day".to_owned()),
+            strip_at: Some(over.0),
+            settled_at: Some(over.0),
+            ..Keys::default()
+        }
+    }
+}
+
+/// How long a day's count stays after its end.
+const DAY_KEPT: Duration = Duration::from_secs(24 * 3600);
+
+impl Record for ConnectLink {
+    const COLLECTION: Collection = Collection::Links;
+    type Fixed = ();
+    type Live = Self;
+
+    fn id(&self) -> DocId {
+        self.id.clone()
+    }
+
+    fn parts(&self) -> (&(), &Self) {
+        (&(), self)
+    }
+
+    fn join(id: DocId, (): (), live: Self) -> Option<Self> {
+        (live.id == id).then_some(live)
+    }
+
+    fn keys(&self) -> Keys {
+        Keys {
+            location: Some(self.location.to_string()),
+            state: Some("link".to_owned()),
+            strip_at: Some(self.ends_at.0),
+            settled_at: Some(self.ends_at.0),
             ..Keys::default()
         }
     }

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use cast_ghl_provider::domain::id::{AttemptId, Epoch, GhlMessageId, LocationId};
 use cast_ghl_provider::domain::message::{
-    Attempt, AttemptResult, FailureCode, Intake, Message, PartRecord, Progress, State,
+    Attempt, AttemptResult, FailureCode, HeldFor, Intake, Message, PartRecord, Progress, State,
 };
 use cast_ghl_provider::domain::report::{ReportReply, Verdict};
 use cast_ghl_provider::domain::time::UnixMillis;
@@ -210,7 +210,7 @@ impl Book {
                 })
             }
             Change::Unclaim { epoch } => transition::unclaim(m, term(epoch)),
-            Change::Hold { epoch } => transition::hold(m, term(epoch), NOW),
+            Change::Hold { epoch } => transition::hold(m, term(epoch), NOW, HeldFor::Installation),
             Change::Reject { epoch } => {
                 let sentence = "This text is empty.".to_owned();
                 transition::reject(m, term(epoch), FailureCode::EmptyMessage, sentence, NOW, rules)

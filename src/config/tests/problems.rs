@@ -1,7 +1,6 @@
 //! What a bad value is answered, and that all problems come together.
 
 use super::*;
-use crate::config::raw::{Group, Later};
 
 #[test]
 fn all_problems_are_reported_at_once_in_the_order_of_the_example_file() {
@@ -32,8 +31,7 @@ fn all_problems_are_reported_at_once_in_the_order_of_the_example_file() {
 #[test]
 fn every_parsed_variable_is_refused_by_its_own_name_when_it_holds_nonsense() {
     let free = ["DATA_DIR", "GHL_WEBHOOK_PUBLIC_KEY", "RUST_LOG"];
-    let later = |name: &str| Later::NAMES.contains(&name);
-    for name in name::known().filter(|n| !free.contains(n) && !later(n)) {
+    for name in name::known().filter(|n| !free.contains(n)) {
         let errors = refused(&[(name, "§ nonsense \u{7f}")]);
         assert!(errors.concern(name), "{name}: {errors}");
         assert_eq!(errors.problems().len(), 1, "{errors}");

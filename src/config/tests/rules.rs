@@ -1,7 +1,6 @@
 //! What contradicts what, what is warned of, what each command reads.
 
 use super::*;
-use crate::config::raw::{Group, Later};
 
 #[test]
 fn distrusting_the_published_keys_needs_a_key_of_ones_own() {
@@ -135,19 +134,6 @@ fn unknown_names_are_one_warning_each_and_injected_ones_none() {
         ("PATH", "/bin"),
     ]);
     assert_eq!(c.warnings, ["CAST_COLOUR: not a known name, ignored", "GHL_SHAPE: not a known name, ignored",]);
-}
-
-#[test]
-fn variables_of_a_later_release_are_one_warning_together() {
-    let values = ["false", "HALT", "GO", "off", "7", "an-admin-key-of-some-length"];
-    let set: Vec<(&str, &str)> = Later::NAMES.iter().copied().zip(values).collect();
-    let c = accepted(&set);
-    let names = Later::NAMES.join(", ");
-    assert_eq!(c.warnings, [format!("{names}: not supported yet, without effect")]);
-    assert_eq!(
-        accepted(&[("SHARED_KEY", "allow"), ("ADMIN_API_KEY", "")]).warnings,
-        ["SHARED_KEY: not supported yet, without effect"]
-    );
 }
 
 #[test]

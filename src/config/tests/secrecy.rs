@@ -12,7 +12,7 @@ fn with_secret(name: &str, random: &str, good: bool) -> String {
         "MONGO_URI" => format!("mongodb://user:{random}/{random}@host/{random}"),
         "TOKEN_ENCRYPTION_KEYS" if good => format!("k1:{random:A<43}="),
         "TOKEN_ENCRYPTION_KEYS" => format!("{random},k1:{random},{random}:{random}"),
-        "INBOUND_API_KEY" if good => format!("{random}{random}"),
+        "INBOUND_API_KEY" | "ADMIN_API_KEY" if good => format!("{random}{random}"),
         _ => format!("{random}{spoilt}"),
     }
 }

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use super::super::schedule::After;
 use super::board::Pass;
-use super::{Call, Handler, Prepared, Worker, doubt};
+use super::{Call, Handler, Prepared, Terms, Worker, doubt};
 use crate::domain::id::{AttemptId, DocId, Epoch};
 use crate::domain::leadership::Right;
-use crate::domain::message::{Message, State};
+use crate::domain::message::{Message, Progress, State};
 use crate::domain::outcome::{NotSent, SendOutcome};
 use crate::domain::retry;
 use crate::domain::transition::{self, Claim, Recorded, Refused};
@@ -88,13 +88,13 @@ impl<H: Handler> Worker<H> {
                 self.board().assign(location.as_str(), &key);
                 self.unclaim(claimed, right.epoch).await
             }
-            Prepared::Send { phone, parts: composed, key } => {
+            Prepared::Send { phone, parts: composed, key, terms } => {
                 let progress = &claimed.record.progress;
                 let composed = if progress.parts.is_empty() { composed } else { progress.parts.clone() };
-                let sending = Sending { phone, parts: composed, key, epoch: right.epoch };
+                let sending = Sending { phone, parts: composed, key, terms, epoch: right.epoch };
                 self.send(claimed, sending, out).await
             }
-            Prepared::Hold { until } => match transition::hold(&claimed.record, right.epoch, until) {
+            Prepared::Hold { until, why } => match transition::hold(&claimed.record, right.epoch, until, why) {
                 Ok(p) => self.put(claimed, p).await,
                 Err(_) => Ok(After::Gone),
             },
@@ -121,6 +121,7 @@ impl<H: Handler> Worker<H> {
         let begun =
             transition::begin(&claimed.record, sending.epoch, &sending.parts, attempt.clone(), parts.clock.now());
         let Ok(progress) = begun else { return Ok(doubt::after(&claimed.record)) };
+        let progress = Progress { status_on_accept: sending.terms.status_on_accept, ..progress };
         let part = progress.newest().map_or(0, |a| a.part);
         let _mine = self.answer_for(&attempt, id);
         let stored = match parts.store.save(&claimed, &claimed.record.with(progress)).await {
@@ -141,7 +142,8 @@ impl<H: Handler> Worker<H> {
             let text = stored.record.progress.parts.get(part).map(|p| p.text.clone()).unwrap_or_default();
             let idempotency_key = transition::idempotency_key(id, part, stored.record.progress.generation);
             let location = stored.record.accepted.intake.location.clone();
-            let call = Call { location, key: sending.key, phone: sending.phone, text, idempotency_key };
+            let Sending { phone, key, terms, .. } = sending;
+            let call = Call { message: id.clone(), location, key, phone, text, idempotency_key, terms };
             self.call(id, call, out).await
         } else {
             // The right lapsed, or the process is stopping: a call begun now could outlive the time it is waited for.
@@ -291,11 +293,7 @@ impl<H: Handler> Worker<H> {
         }
     }
 
-    async fn put(
-        &self,
-        from: Stored<Message>,
-        progress: crate::domain::message::Progress,
-    ) -> Result<After, StoreError> {
+    async fn put(&self, from: Stored<Message>, progress: Progress) -> Result<After, StoreError> {
         let next = from.record.with(progress);
         Ok(match self.parts().store.save(&from, &next).await? {
             Saved::Done(done) => self.settled(&done.record),
@@ -359,6 +357,7 @@ struct Sending {
     phone: crate::domain::phone::Phone,
     parts: Vec<crate::domain::message::PartRecord>,
     key: KeyName,
+    terms: Terms,
     epoch: Epoch,
 }
 

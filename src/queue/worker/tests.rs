@@ -38,7 +38,9 @@ impl Handler for WhilePreparing {
     async fn prepare(&self, _: &Message, _: UnixMillis) -> Result<Prepared, StoreError> {
         (self.happens)();
         let part = PartRecord { text: "x".into(), segments: 1, accepted: false, gateway_id: None, receipt: None };
-        Ok(Prepared::Send { phone: Phone::parse("09171234567").expect("a mobile"), parts: vec![part], key: key() })
+        let terms = Terms { api_key: "cast_key".into(), sender_id: None, status_on_accept: None, reserved_in: None };
+        let phone = Phone::parse("09171234567").expect("a mobile");
+        Ok(Prepared::Send { phone, parts: vec![part], key: key(), terms })
     }
 
     async fn key_of(&self, _: &LocationId) -> Result<KeyName, StoreError> {
@@ -50,7 +52,7 @@ impl Handler for WhilePreparing {
         SendOutcome::Accepted { gateway_id: None, parts: None }
     }
 
-    async fn installed(&self, _: &LocationId) -> Result<bool, StoreError> {
+    async fn may_go(&self, _: &LocationId) -> Result<bool, StoreError> {
         Ok(true)
     }
 }

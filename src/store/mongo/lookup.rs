@@ -105,6 +105,8 @@ pub(super) fn indexes(collection: Collection) -> Vec<IndexModel> {
         Collection::Contacts => &["lane"],
         Collection::Events | Collection::Receipts => &["due", "strip", "settled"],
         Collection::Suppressions => &["lane", "names", "report", "state"],
+        Collection::Settings => &["names"],
+        Collection::Days | Collection::Links => &["strip", "settled"],
         Collection::Leader => &[],
     };
     let named = |name: &&str| {

@@ -6,7 +6,9 @@
 use std::time::Duration;
 
 use cast_ghl_provider::domain::agency::{Mint, MintFailure};
+use cast_ghl_provider::domain::connect::ConnectLink;
 use cast_ghl_provider::domain::contact::ContactNote;
+use cast_ghl_provider::domain::day::{Day, DayCount, Reserve, Spent};
 use cast_ghl_provider::domain::id::{CompanyId, DocId, Epoch};
 use cast_ghl_provider::domain::inbound::{Reply, ReplyAccepted, ReplyProgress};
 use cast_ghl_provider::domain::installation::{Grant, GrantKind, Installation, Sealed};
@@ -15,7 +17,9 @@ use cast_ghl_provider::domain::lifecycle::{AppEvent, Change, EventAccepted, Even
 use cast_ghl_provider::domain::message::DOCUMENT_VERSION;
 use cast_ghl_provider::domain::opt_out::{LiftedBy, Said, Scope, Suppression, Wish};
 use cast_ghl_provider::domain::receipt::{Fate, KeptReceipt, Receipt};
+use cast_ghl_provider::domain::settings::{LocationSettings, OwnKey, ProviderKind};
 use cast_ghl_provider::domain::time::UnixMillis;
+use cast_ghl_provider::domain::transition::StatusOnAccept;
 use cast_ghl_provider::store::{
     Collection, Discovered, Discovery, Inserted, LeaderRecord, Query, Record, Saved, Store, StoreError, Unreadable,
     UnreadableFate, UnreadableKept,
@@ -38,6 +42,8 @@ pub(super) fn cases() -> Cases<Store> {
         a_suppression_reads_back_exactly_and_is_found_by_phone_state_and_contact,
         a_reply_whose_wish_is_not_heeded_is_due_to_be,
         the_leader_document_reads_back_exactly_and_is_taken_over_once,
+        settings_read_back_exactly_and_are_found_by_their_numbers,
+        a_days_count_and_a_link_read_back_exactly_and_are_purged_after_their_time,
     ]
 }
 
@@ -232,6 +238,43 @@ async fn the_leader_document_reads_back_exactly_and_is_taken_over_once(store: St
     assert_eq!(taken.into_iter().filter(|taken| *taken).count(), 1);
     let now = read::<LeaderRecord>(&store, &LeaderRecord::key()).await;
     assert_eq!(now.record.0.epoch, Epoch(2));
+}
+
+async fn settings_read_back_exactly_and_are_found_by_their_numbers(store: Store) {
+    let sealed = Sealed::Encrypted { kid: "k1".into(), nonce: "AAAAAAAAAAAAAAAA".into(), ct: "Y2lwaGVy".into() };
+    let full = LocationSettings {
+        sender_id: Some("MYBRAND".into()),
+        cast_key: Some(OwnKey { sealed, ending: "wxyz".into(), set_at: at(3) }),
+        status_on_accept: Some(StatusOnAccept::Pending),
+        provider_kind: Some(ProviderKind::Custom),
+        receiving_numbers: vec!["+639171234567".into(), "SIM 1".into()],
+        enabled: Some(false),
+        approved: Some(true),
+        daily_parts: Some(0),
+        ..LocationSettings::new(location("L1"), T0)
+    };
+    assert!(survives(&store, &full).await);
+    assert!(survives(&store, &LocationSettings::new(location("L2"), T0)).await);
+    for name in &full.receiving_numbers {
+        let found = store.find::<LocationSettings>(Query::Named { name: name.clone(), limit: 9 }).await.unwrap();
+        assert!(found.iter().map(|stored| &stored.record).eq([&full]), "{name}");
+    }
+}
+
+async fn a_days_count_and_a_link_read_back_exactly_and_are_purged_after_their_time(store: Store) {
+    let day = DayCount::new(location("L1"), Day::of(T0)).settle(&DocId("out:L1:a".into()), Spent::Accepted);
+    let Reserve::Now(day) = day.reserve(&DocId("out:L1:b".into()), 2, 9) else { panic!("it fits") };
+    assert!(survives(&store, &day).await);
+    let link = ConnectLink::new(&"ab".repeat(32), location("L1"), T0);
+    assert!(survives(&store, &link).await);
+    let long = Duration::from_secs(400 * 24 * 3600);
+    let later = T0.after(Duration::from_secs(3 * 24 * 3600));
+    for collection in [Collection::Days, Collection::Links] {
+        assert_eq!(store.purge(collection, T0, T0.before(long), 9).await.unwrap(), 0, "not yet");
+        assert_eq!(store.purge(collection, later, later.before(long), 9).await.unwrap(), 1);
+    }
+    assert_eq!(store.get::<ConnectLink>(&link.id).await.unwrap(), None);
+    assert_eq!(store.get::<DayCount>(&day.id()).await.unwrap(), None);
 }
 
 fn installation(name: &str, refresh_at: Option<UnixMillis>) -> Installation {
