@@ -7,6 +7,7 @@ mod commands;
 mod inbound;
 mod installs;
 mod keys;
+mod locations;
 mod logging;
 mod messages;
 mod opt_outs;
@@ -45,6 +46,9 @@ enum Command {
     /// Who is connected, beside a running `serve` or without one
     #[command(subcommand)]
     Installs(installs::Command),
+    /// Sub-accounts and what is set for them
+    #[command(subcommand)]
+    Locations(locations::Locations),
     /// Keys that seal tokens at rest
     #[command(subcommand)]
     Keys(keys::Keys),
@@ -91,6 +95,7 @@ pub fn main() -> ExitCode {
         Command::Inbound(command) => inbound::run(&command),
         Command::OptOuts(command) => opt_outs::run(&command),
         Command::Installs(command) => installs::run(&command),
+        Command::Locations(command) => locations::run(&command),
         Command::Keys(command) => keys::run(&command),
         Command::Sign(args) => commands::sign(&args.key, &args.body),
         Command::Healthcheck => commands::healthcheck(),

@@ -90,6 +90,12 @@ pub struct Bells {
 }
 
 impl Bells {
+    /// What is set for `location` changed: what was held for it may be looked at.
+    pub fn settings_changed(&self, location: &str) {
+        self.held.add(location.to_owned());
+        self.messages.ring();
+    }
+
     /// A token of `location` was stored: what waited for it may go.
     pub fn token_stored(&self, location: &str) {
         self.held.add(location.to_owned());
@@ -106,7 +112,7 @@ impl Bells {
     }
 }
 
-/// Locations whose token was just stored, for the loops that hold something for them; a replica that does not lead keeps
+/// Locations that may send now, or whose token was just stored, for the loops that hold something for them; a replica that does not lead keeps
 /// each once.
 #[derive(Debug, Clone, Default)]
 pub struct TokenNews(Arc<std::sync::Mutex<BTreeSet<String>>>);

@@ -22,6 +22,7 @@ use crate::http::{HttpParts, HttpSettings, Slots, router};
 use crate::leader::{Kind, Leadership};
 use crate::lifecycle::{Bells, Condition, Stop};
 use crate::oauth::{Agency, AgencySettings, Installer, InstallerSettings, Tokens, TokensParts};
+use crate::operator::Locations;
 use crate::opt_out::OptOuts;
 use crate::pacing::Pace;
 use crate::queue::{Admission, Bounds, Census, Enqueue, Worker, WorkerParts};
@@ -110,6 +111,7 @@ impl App {
         let admission = Admission::new(bounds(config));
         let census = Census::new(store.clone(), clock.clone(), admission.clone(), condition.clone(), metrics.clone());
         let me = leadership.me();
+        let locations = Locations::new(store.clone(), Arc::clone(&ring), bells.clone());
         let router = router(HttpParts {
             enqueue: Enqueue::new(
                 store.clone(),
@@ -122,6 +124,7 @@ impl App {
             ),
             keys,
             installer: Installer::new(tokens.clone(), installer_settings(config)),
+            locations,
             condition: condition.clone(),
             metrics: metrics.clone(),
             clock: clock.clone(),
@@ -131,6 +134,8 @@ impl App {
                 app_id: app_id(config).to_owned(),
                 provider_id: config.ghl.conversation_provider_id.clone(),
                 inbound_api_key: config.inbound_api_key.clone(),
+                admin_api_key: config.admin_api_key.clone(),
+                shared_key: shared_key(config),
                 callback_path: callback_path(config),
                 secure_cookies: config.http.base_url.scheme() == "https",
             },

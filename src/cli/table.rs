@@ -49,7 +49,8 @@ pub(super) fn opt_outs(found: &OptOuts, now: UnixMillis) -> String {
     text
 }
 
-fn columns<const N: usize>(head: [&str; N], rows: Vec<[String; N]>, next: Option<&str>) -> String {
+/// Rows under their heads, and how to go on.
+pub(super) fn columns<const N: usize>(head: [&str; N], rows: Vec<[String; N]>, next: Option<&str>) -> String {
     let mut widths = head.map(str::len);
     for (at, width) in widths.iter_mut().enumerate() {
         *width = rows.iter().map(|row| row[at].chars().count()).max().unwrap_or(0).max(*width);
@@ -242,7 +243,7 @@ fn word<T: Serialize>(value: &T) -> String {
 }
 
 /// What others wrote, without what a terminal would obey.
-fn plain(text: &str) -> String {
+pub(super) fn plain(text: &str) -> String {
     text.chars().map(|c| if c.is_control() && c != '\n' { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 

@@ -2,25 +2,41 @@
 //!
 //! Invariant: never a stack, an inner error or a secret in one. The request id is filled in by `layer`.
 
+use std::borrow::Cow;
+
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// What GHL and the gateway wait before they try again.
 pub(super) const RETRY_AFTER: HeaderValue = HeaderValue::from_static("30");
+
+/// The code of a missing or wrong API key.
+const UNAUTHORIZED: &str = "unauthorized";
 
 /// An error on its way out; `layer` puts the request id into it.
 #[derive(Debug, Clone)]
 pub(super) struct Problem {
     pub status: StatusCode,
     pub code: &'static str,
-    pub message: &'static str,
+    pub message: Cow<'static, str>,
 }
 
 impl Problem {
+    /// One whose sentence names what was sent; it must hold no value that could be a secret.
+    pub(super) fn saying(status: StatusCode, code: &'static str, message: String) -> Self {
+        Self { status, code, message: Cow::Owned(message) }
+    }
+
     pub(super) const fn new(status: StatusCode, code: &'static str, message: &'static str) -> Self {
-        Self { status, code, message }
+        Self { status, code, message: Cow::Borrowed(message) }
+    }
+
+    /// An API key that is missing or wrong.
+    pub(super) const fn unauthorized() -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, UNAUTHORIZED, "The API key is missing or wrong.")
     }
 
     /// "Cannot take it now" as GHL repeats it: only a 429 is retried under every rule it ever documented.
@@ -42,25 +58,32 @@ impl Problem {
     }
 }
 
-#[derive(Serialize)]
-struct Body<'a> {
-    error: Inner<'a>,
+/// An error.
+#[derive(Serialize, ToSchema)]
+pub(super) struct ErrorBody<'a> {
+    error: ErrorInner<'a>,
+    /// The answer's `x-request-id`.
     request_id: &'a str,
 }
 
-#[derive(Serialize)]
-struct Inner<'a> {
+#[derive(Serialize, ToSchema)]
+pub(super) struct ErrorInner<'a> {
+    /// For a program, in snake_case.
     code: &'a str,
+    /// For a person: one sentence.
     message: &'a str,
 }
 
 impl Problem {
     /// The answer of the request with this id.
     pub(super) fn answer(&self, request_id: &str) -> Response {
-        let body = Body { error: Inner { code: self.code, message: self.message }, request_id };
+        let body = ErrorBody { error: ErrorInner { code: self.code, message: &self.message }, request_id };
         let mut response = (self.status, Json(body)).into_response();
         if matches!(self.status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
             response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
+        }
+        if self.code == UNAUTHORIZED {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         response
     }

@@ -6,14 +6,15 @@
 use axum::Extension;
 use axum::Json;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::{Map, Value};
+use utoipa::ToSchema;
 
 use super::Shared;
-use super::answer::Problem;
-use super::layer::RawBody;
+use super::answer::{ErrorBody, Problem};
+use super::layer::{RawBody, bearer};
 use crate::digest;
 use crate::domain::id::LocationId;
 use crate::domain::json;
@@ -21,18 +22,35 @@ use crate::domain::time::UnixMillis;
 use crate::queue::{EnqueueError, NewReply};
 use crate::store::Inserted;
 
-#[derive(Serialize)]
-struct Accepted {
-    accepted: bool,
-    id: String,
+#[derive(Serialize, ToSchema)]
+pub(super) struct Accepted {
+    pub accepted: bool,
+    pub id: String,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Duplicate {
     duplicate: bool,
     id: String,
 }
 
+/// A person's reply, from the SMS gateway. camelCase and snake_case are the same.
+#[utoipa::path(
+    post, path = "/api/cast/v1/inbound", tag = "SMS gateway", security(("inbound_api_key" = [])),
+    request_body(
+        content_type = "application/json", content = Object,
+        description = "`from`; `message` or `attachments`; and what is known of `to`, `id`, `received_at` and `location_id`",
+        example = json!({"from": "09171234567", "message": "Yes please", "to": "CAST", "id": "65f0", "received_at": "2026-11-21T10:00:00+08:00"}),
+    ),
+    responses(
+        (status = 202, description = "It is stored", body = Accepted),
+        (status = 200, description = "It was stored before", body = Duplicate),
+        (status = 400, description = "`bad_request`: what is wrong with it", body = ErrorBody),
+        (status = 401, description = "`unauthorized`", body = ErrorBody),
+        (status = 413, description = "`too_large`: more than 256 KiB", body = ErrorBody),
+        (status = 503, description = "`unavailable`: it can't be stored now; send it again after `Retry-After`", body = ErrorBody),
+    ),
+)]
 pub(super) async fn receive(
     State(shared): State<Shared>,
     headers: HeaderMap,
@@ -40,8 +58,7 @@ pub(super) async fn receive(
 ) -> Response {
     if !authenticated(&shared, &headers) {
         shared.metrics.reply("unauthorized");
-        return Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", "The API key is missing or wrong.")
-            .into_response();
+        return Problem::unauthorized().into_response();
     }
     let reply = match read_reply(&body.0) {
         Ok(reply) => reply,
@@ -74,10 +91,7 @@ pub(super) async fn receive(
 pub(super) fn authenticated(shared: &Shared, headers: &HeaderMap) -> bool {
     let Some(key) = &shared.settings.inbound_api_key else { return false };
     let plain = headers.get("x-api-key").map(axum::http::HeaderValue::as_bytes);
-    let bearer = headers.get(header::AUTHORIZATION).and_then(|v| {
-        let (scheme, token) = v.as_bytes().split_at_checked(7)?;
-        scheme.eq_ignore_ascii_case(b"bearer ").then_some(token)
-    });
+    let bearer = bearer(headers);
     // Both are compared whatever the first one says, in constant time.
     let matches = |given: Option<&[u8]>| given.is_some_and(|g| digest::equal(g.trim_ascii(), key.expose().as_bytes()));
     matches(plain) | matches(bearer)

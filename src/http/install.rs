@@ -10,11 +10,15 @@ use maud::html;
 use serde::Deserialize;
 
 use super::Shared;
+use super::connect::invitation;
 use super::page::{again, next_steps, page};
 use crate::domain::agency::Progress;
 use crate::domain::id::{CompanyId, LocationId};
+use crate::domain::settings::SharedKey;
 use crate::oauth::{Connected, InstallError, STATE_COOKIE, StateCheck, check_state};
 
+/// What this is, and where to connect.
+#[utoipa::path(get, path = "/", tag = "Pages", responses((status = 200, description = "A page", content_type = "text/html")))]
 pub(super) async fn home() -> Response {
     page(
         StatusCode::OK,
@@ -27,6 +31,8 @@ pub(super) async fn home() -> Response {
     )
 }
 
+/// Sends the installer to the CRM, to choose a sub-account.
+#[utoipa::path(get, path = "/install", tag = "Pages", responses((status = 302, description = "To the CRM")))]
 pub(super) async fn begin(State(shared): State<Shared>) -> Response {
     let state = shared.installer.new_state();
     let mut response = Redirect::to(&shared.installer.authorize_url(&state)).into_response();
@@ -50,6 +56,22 @@ pub(super) struct Callback {
     error_description: Option<String>,
 }
 
+/// Where the CRM sends the installer back to; shows what was connected.
+#[utoipa::path(
+    get, path = "/oauth-callback", tag = "Pages", 
+    params(
+        ("code" = Option<String>, Query, description = "What the CRM grants the connection by"),
+        ("state" = Option<String>, Query, description = "As `/install` gave it; absent when the marketplace began"),
+        ("error" = Option<String>, Query, description = "Why it was not granted"),
+        ("error_description" = Option<String>, Query, description = "The same in words"),
+    ),
+    responses(
+        (status = 200, description = "Connected", content_type = "text/html"),
+        (status = 400, description = "Nothing was connected, and why", content_type = "text/html"),
+        (status = 502, description = "The CRM did not answer; try again", content_type = "text/html"),
+        (status = 503, description = "It could not be stored; try again", content_type = "text/html"),
+    ),
+)]
 pub(super) async fn callback(
     State(shared): State<Shared>,
     headers: HeaderMap,
@@ -89,7 +111,7 @@ pub(super) async fn callback(
         );
     };
     match shared.installer.complete(&code).await {
-        Ok(Connected::Location(location)) => connected(&location),
+        Ok(Connected::Location(location)) => connected(&shared, &location).await,
         Ok(Connected::Company(company)) => match shared.installer.progress(&company).await {
             Ok(progress) => agency_connected(&company, progress),
             Err(e) => {
@@ -101,14 +123,18 @@ pub(super) async fn callback(
     }
 }
 
-fn connected(location: &LocationId) -> Response {
+async fn connected(shared: &Shared, location: &LocationId) -> Response {
+    let invitation = invitation(shared, location).await;
     page(
         StatusCode::OK,
         "Connected",
         html! {
             p { "Cast SMS is connected to the sub-account " code { (location) } "." }
+            (invitation)
             (next_steps())
-            p.muted { "Messages that were waiting for this connection are sent now." }
+            @if shared.settings.shared_key == SharedKey::Allow {
+                p.muted { "Messages that were waiting for this connection are sent now." }
+            }
         },
     )
 }

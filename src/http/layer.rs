@@ -18,6 +18,7 @@ use tracing::Instrument;
 use super::answer::Problem;
 use super::slots::Slot;
 use super::{BODY_LIMIT, HttpParts, Shared, WEBHOOK_LIMIT};
+use crate::digest;
 
 /// A body that nobody will look at gets this long to arrive: below every `ACCEPT_TIMEOUT`.
 const DISCARD: Duration = Duration::from_secs(1);
@@ -100,10 +101,33 @@ pub(super) async fn guard_receipts(State(shared): State<Shared>, request: Reques
     response
 }
 
+/// The operator's endpoints: nothing is read before the key is right.
+pub(super) async fn guard_admin(State(shared): State<Shared>, request: Request, next: Next) -> Response {
+    let key = shared.settings.admin_api_key.as_ref();
+    let matches = |given: &[u8]| key.is_some_and(|key| digest::equal(given, key.expose().as_bytes()));
+    if !bearer(request.headers()).is_some_and(matches) {
+        tracing::warn!("the operator's API was refused: the key is missing or wrong");
+        return Problem::unauthorized().into_response();
+    }
+    guard(&shared, request, next, Door::Gateway).await.0
+}
+
+/// The installer's page: its token in the path is the key, and the store is asked for it.
+pub(super) async fn guard_page(State(shared): State<Shared>, request: Request, next: Next) -> Response {
+    guard(&shared, request, next, Door::Gateway).await.0
+}
+
+/// The token of `Authorization: Bearer`.
+pub(super) fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
+    let (scheme, token) = headers.get(header::AUTHORIZATION)?.as_bytes().split_at_checked(7)?;
+    scheme.eq_ignore_ascii_case(b"bearer ").then(|| token.trim_ascii())
+}
+
 /// Who comes in, and what holds for them.
 #[derive(Debug, Clone, Copy)]
 enum Door {
     Webhook,
+    /// The gateway, and whoever else hears 503 when it can't be done now.
     Gateway,
 }
 

@@ -8,11 +8,11 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::Shared;
-use super::answer::Problem;
-use super::inbound::{authenticated, field, text, time};
+use super::answer::{ErrorBody, Problem};
+use super::inbound::{Accepted, authenticated, field, text, time};
 use super::layer::RawBody;
 use crate::domain::json;
 use crate::domain::receipt::{Fate, Receipt};
@@ -24,6 +24,22 @@ const LONGEST_ID: usize = 128;
 /// Longest status word kept.
 const LONGEST_STATUS: usize = 40;
 
+/// What became of an SMS, from the SMS gateway. camelCase and snake_case are the same.
+#[utoipa::path(
+    post, path = "/api/cast/v1/receipts", tag = "SMS gateway", security(("inbound_api_key" = [])),
+    request_body(
+        content_type = "application/json", content = Object,
+        description = "`message_id`, as Cast named the SMS when it took it; `status`: `delivered`, `failed`, `expired`, `rejected`, `undelivered` or `pending`; and what is known of `error` and `at`",
+        example = json!({"message_id": "abc123def456", "status": "delivered", "at": "2026-11-21T10:00:00+08:00"}),
+    ),
+    responses(
+        (status = 202, description = "It is stored, whether or not the SMS is known", body = Accepted),
+        (status = 400, description = "`bad_request`: what is wrong with it", body = ErrorBody),
+        (status = 401, description = "`unauthorized`", body = ErrorBody),
+        (status = 413, description = "`too_large`: more than 256 KiB", body = ErrorBody),
+        (status = 503, description = "`unavailable`: it can't be stored now; send it again after `Retry-After`", body = ErrorBody),
+    ),
+)]
 pub(super) async fn receive(
     State(shared): State<Shared>,
     headers: HeaderMap,
@@ -31,8 +47,7 @@ pub(super) async fn receive(
 ) -> Response {
     if !authenticated(&shared, &headers) {
         shared.metrics.receipt("unauthorized");
-        return Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", "The API key is missing or wrong.")
-            .into_response();
+        return Problem::unauthorized().into_response();
     }
     let (gateway_id, receipt) = match read_receipt(&body.0) {
         Ok(read) => read,
@@ -43,8 +58,8 @@ pub(super) async fn receive(
     };
     match shared.enqueue.receipt(&gateway_id, receipt).await {
         Ok(answer) => {
-            let body = Json(json!({ "accepted": true, "id": answer.id.as_str() }));
-            (StatusCode::ACCEPTED, body).into_response()
+            let body = Accepted { accepted: true, id: answer.id.0 };
+            (StatusCode::ACCEPTED, Json(body)).into_response()
         }
         // Logged where the bound is watched, once.
         Err(EnqueueError::Full(_)) => {
@@ -91,6 +106,8 @@ fn words(object: &Map<String, Value>) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn read(body: &Value) -> Result<(String, Receipt), &'static str> {

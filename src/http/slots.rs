@@ -12,7 +12,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 const WEBHOOKS: usize = 512;
 /// Of those, the ones that may be larger than [`ORDINARY`].
 const LARGE: usize = 64;
-/// Replies at once.
+/// Replies at once, calls of the operator's API and installers' keys among them.
 const REPLIES: usize = 64;
 /// Above every webhook but a hostile one, bytes: an SMS and its attachments' links take 1 to 4 KiB.
 const ORDINARY: u64 = 64 * 1024;

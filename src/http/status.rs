@@ -10,21 +10,32 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::Shared;
 use crate::telemetry::Metrics;
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Ready {
     status: &'static str,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     degraded: Vec<&'static str>,
 }
 
+/// Does the process live? Touches nothing.
+#[utoipa::path(get, path = "/health", tag = "Process", responses((status = 200, description = "It lives", body = Ready)))]
 pub(super) async fn health() -> Response {
     Json(Ready { status: "ok", degraded: Vec::new() }).into_response()
 }
 
+/// May it be sent traffic? It may, whatever is `degraded`.
+#[utoipa::path(
+    get, path = "/ready", tag = "Process",
+    responses(
+        (status = 200, description = "It may", body = Ready),
+        (status = 503, description = "Before start-up is complete, and after shutdown began", body = Ready),
+    ),
+)]
 pub(super) async fn ready(State(shared): State<Shared>) -> Response {
     let degraded = shared.condition.degraded(shared.clock.mono());
     if shared.condition.ready() {

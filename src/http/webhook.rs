@@ -10,9 +10,10 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::Shared;
-use super::answer::Problem;
+use super::answer::{ErrorBody, Problem};
 use super::layer::{Counted, RawBody};
 use crate::domain::lifecycle::Hook;
 use crate::domain::webhook::{Ignored, Read, read};
@@ -52,14 +53,46 @@ impl FromRequestParts<Shared> for Verified {
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Taken {
+    /// `accepted`, `duplicate`, `ignored` or `dead_letter`.
     status: &'static str,
+    /// Of the stored document; absent for `ignored`.
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<String>,
 }
 
-pub(super) async fn receive(State(shared): State<Shared>, verified: Verified) -> Response {
+/// A message to be sent. Takes lifecycle events, too.
+#[utoipa::path(
+    post, path = "/api/ghl/v1/webhook/messages", tag = "CRM", security(("signature" = [])),
+    request_body(content_type = "application/json", content = Object, description = "As the CRM writes it; `locationId` and `messageId` are needed"),
+    responses(
+        (status = 200, description = "It is stored, or nothing is to be done", body = Taken),
+        (status = 401, description = "`signature_missing`, `signature_invalid`", body = ErrorBody),
+        (status = 413, description = "`too_large`: more than 1 MiB", body = ErrorBody),
+        (status = 429, description = "`try_again`: it can't be stored now; send it again after `Retry-After`", body = ErrorBody),
+    ),
+)]
+pub(super) async fn receive_message(state: State<Shared>, verified: Verified) -> Response {
+    receive(state, verified).await
+}
+
+/// A lifecycle event. Takes messages, too.
+#[utoipa::path(
+    post, path = "/api/ghl/v1/webhook", tag = "CRM", security(("signature" = [])),
+    request_body(content_type = "application/json", content = Object, description = "As the CRM writes it"),
+    responses(
+        (status = 200, description = "It is stored, or nothing is to be done", body = Taken),
+        (status = 401, description = "`signature_missing`, `signature_invalid`", body = ErrorBody),
+        (status = 413, description = "`too_large`: more than 1 MiB", body = ErrorBody),
+        (status = 429, description = "`try_again`: it can't be stored now; send it again after `Retry-After`", body = ErrorBody),
+    ),
+)]
+pub(super) async fn receive_event(state: State<Shared>, verified: Verified) -> Response {
+    receive(state, verified).await
+}
+
+async fn receive(State(shared): State<Shared>, verified: Verified) -> Response {
     let body = verified.0;
     let (word, mut response) = match read(&body, shared.settings.provider_id.as_deref()) {
         Read::Ignored(why) => ignored(ignored_word(why)),

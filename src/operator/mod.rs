@@ -10,6 +10,7 @@ mod change;
 mod install;
 mod keys;
 mod list;
+mod location;
 mod opt_out;
 mod show;
 
@@ -17,6 +18,7 @@ pub use change::{Change, Done, drop, retry, route};
 pub use install::{InstallRow, InstallState, Installs, InstallsRequest, installs};
 pub use keys::{KeyError, KeyRow, KeyStatus, Role, Rotation, Unopened, key_status, rotate_keys};
 pub use list::{List, ListRequest, Row, list, state_words};
+pub use location::{Entered, Installed, KeyView, LocationError, LocationList, LocationView, Locations};
 pub use opt_out::{CrmView, OptOutRow, OptOuts, OptOutsRequest, lift_opt_outs, opt_outs};
 pub use show::{
     AttemptView, Content, MessageView, PartView, ReplyView, ReportView, Reveal, Shown, Stripped, UnreadableView, show,

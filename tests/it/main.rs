@@ -21,6 +21,7 @@ mod process;
 mod receipt;
 mod replica;
 mod report;
+mod settings;
 mod shutdown;
 mod store_contract;
 mod support;
@@ -96,6 +97,7 @@ fn main() -> ExitCode {
         ("shutdown", shutdown::cases()),
         ("operator", operator::cases()),
         ("order", order::cases()),
+        ("settings", settings::cases()),
         ("fault", fault::cast::cases()),
         ("fault", fault::clock::cases()),
         ("fault", fault::ghl::cases()),

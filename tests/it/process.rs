@@ -10,6 +10,7 @@ mod durability;
 mod installs;
 mod keys;
 mod life;
+mod locations;
 mod messages;
 mod opt_outs;
 mod sandbox;
@@ -63,6 +64,7 @@ pub fn trials(dir: impl Fn() -> PathBuf, uri: &Result<String, String>) -> Vec<Tr
         drain::cases(),
         installs::cases(),
         keys::cases(),
+        locations::cases(),
         messages::cases(),
         opt_outs::cases(),
         signature::cases(),

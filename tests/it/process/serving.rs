@@ -132,6 +132,16 @@ impl Serving {
         run(args, &replaced(vars, extra), &self.dir).await
     }
 
+    /// A command that reads this from its standard input.
+    pub async fn command_fed(&self, args: &[&str], input: &str) -> Ended {
+        const FED: &str = "fed";
+        let of_store = ["DATA_DIR", "MONGO_URI", "TOKEN_ENCRYPTION_KEYS"];
+        let vars: Vec<Var> = self.vars.iter().filter(|(name, _)| of_store.contains(&name.as_str())).cloned().collect();
+        std::fs::write(self.dir.join(FED), input).expect("a file");
+        let shell = ["sh", "-c", r#"exec "$@" < "$0""#, FED].map(str::to_owned);
+        Child::start_under(&shell, args, &vars, &self.dir).ended().await
+    }
+
     /// Another value for the next process.
     pub fn set(&mut self, name: &str, value: &str) {
         self.vars = replaced(std::mem::take(&mut self.vars), &[(name, value)]);

@@ -1,0 +1,57 @@
+//! `cast-ghl locations` beside a running `serve`: what it prints, what follows for the next message, its exit codes.
+
+use super::serving::{Serving, Spot};
+use crate::support::world::LOCATION;
+use crate::{Cases, cases};
+
+/// On each store.
+pub fn cases() -> Cases<Spot> {
+    cases![
+        what_is_set_beside_a_running_serve_holds_for_the_next_message,
+        a_key_is_read_from_standard_input_and_never_printed,
+    ]
+}
+
+async fn what_is_set_beside_a_running_serve_holds_for_the_next_message(spot: Spot) {
+    let serving = Serving::connected(&spot, &[]).await;
+    let set =
+        serving.command(&["locations", "set", LOCATION, "sender_id=MYBRAND", "receiving_numbers=0917 123 4567"]).await;
+    assert_eq!(set.code, Some(0), "{}", set.err);
+    assert!(set.out.contains("sender_id          MYBRAND") && set.out.contains("+639171234567"), "{}", set.out);
+    let answer = serving.sms("under its own name").await;
+    assert_eq!(serving.told(&answer).await, "delivered");
+    assert_eq!(serving.cast.taken().pop().and_then(|call| call.sender_id).as_deref(), Some("MYBRAND"));
+    let list = serving.command(&["locations", "list"]).await;
+    let row = list.out.lines().nth(1).expect("a row");
+    assert!(row.starts_with(LOCATION) && row.contains("yes") && row.contains("MYBRAND"), "{}", list.out);
+    let stopped = serving.command(&["locations", "set", LOCATION, "enabled=false", "sender_id=", "--json"]).await;
+    let view: serde_json::Value = serde_json::from_str(&stopped.out).expect("one JSON document");
+    assert_eq!((&view["enabled"], &view["sender_id"]), (&false.into(), &serde_json::Value::Null));
+    let answer = serving.sms("not any more").await;
+    assert_eq!(serving.told(&answer).await, "failed");
+    for (args, code, said) in [
+        (vec!["locations", "show", "LOCnobody"], 1, "neither installed nor configured"),
+        (vec!["locations", "set", LOCATION, "colour=blue"], 1, "`colour` is not a setting"),
+        (vec!["locations", "set", LOCATION, "colour"], 2, "NAME=VALUE"),
+    ] {
+        let refused = serving.command(&args).await;
+        assert_eq!(refused.code, Some(code), "{args:?}");
+        assert!(refused.err.contains(said), "{}", refused.err);
+    }
+}
+
+async fn a_key_is_read_from_standard_input_and_never_printed(spot: Spot) {
+    const KEY: &str = "cast_0123456789abcdef0wn1";
+    let serving = Serving::connected(&spot, &[]).await;
+    let refused = serving.command(&["locations", "set", LOCATION, &format!("cast_api_key={KEY}")]).await;
+    assert_eq!(refused.code, Some(1));
+    let set = serving.command_fed(&["locations", "set", LOCATION, "cast_api_key=-"], KEY).await;
+    assert_eq!(set.code, Some(0), "{}", set.err);
+    assert!(set.out.contains("…0wn1"), "{}", set.out);
+    for said in [&refused.out, &refused.err, &set.out, &set.err] {
+        assert!(!said.contains("cast_0123"), "{said}");
+    }
+    let keys = serving.command(&["keys", "status", "--json"]).await;
+    let keys: serde_json::Value = serde_json::from_str(&keys.out).expect("one JSON document");
+    assert_eq!((&keys["documents"], &keys["in_the_clear"]), (&2.into(), &0.into()), "its installation and its key");
+}
