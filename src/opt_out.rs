@@ -15,6 +15,7 @@ use crate::domain::installation::Installation;
 use crate::domain::lifecycle::ContactDnd;
 use crate::domain::opt_out::{self, LiftedBy, Said, Scope, Suppression, Wish, Words};
 use crate::domain::phone::Phone;
+use crate::domain::settings::{LocationSettings, receiving_number};
 use crate::domain::time::UnixMillis;
 use crate::lifecycle::Bells;
 use crate::store::{Inserted, Query, Store, StoreError, Stored};
@@ -24,7 +25,7 @@ const EVERYBODY: usize = 100_000;
 /// Replies of one sender whose wish is not heeded yet.
 const UNHEARD: usize = 256;
 
-/// Suppressions of one contact: of the numbers it had.
+/// Suppressions of one contact, of the numbers it had; locations that have, or once had, one receiving number.
 const NAMESAKES: usize = 64;
 
 /// What an agent's change came to.
@@ -95,9 +96,14 @@ impl OptOuts {
 
     async fn heed(&self, reply: &Reply) -> Result<(), StoreError> {
         let (Some(wish), Some(phone)) = (reply.unheard(), &reply.accepted.phone) else { return Ok(()) };
-        // A person's route names the location as well as the gateway's.
+        // A person's route names the location as well as the gateway's, and so does the number it was sent to.
         let by_hand = reply.progress.location.as_ref().filter(|_| reply.progress.routed_by_hand);
-        let explicit = by_hand.or(reply.accepted.location.as_ref());
+        let named = by_hand.or(reply.accepted.location.as_ref()).cloned();
+        let explicit = match named {
+            Some(location) => Some(location),
+            None => assigned(&self.store, reply.accepted.to.as_deref()).await?,
+        };
+        let explicit = explicit.as_ref();
         let said = Said { at: reply.accepted.at, reply: reply.id.clone(), explicit: explicit.is_some() };
         let senders = senders(&self.store, phone, EVERYBODY).await?;
         let moved = match wish {
@@ -219,6 +225,20 @@ impl OptOuts {
             .await?;
         Ok(())
     }
+}
+
+/// The location a receiving number or SIM is assigned to (bridge §7); one that is assigned twice belongs to nobody.
+///
+/// # Errors
+/// [`StoreError`]
+pub async fn assigned(store: &Store, to: Option<&str>) -> Result<Option<LocationId>, StoreError> {
+    let Some(number) = to.and_then(receiving_number) else { return Ok(None) };
+    let named = Query::Named { name: number.clone(), limit: NAMESAKES };
+    let found = store.find::<LocationSettings>(named).await?.into_iter().map(|stored| stored.record);
+    // A store may also find who had it before.
+    let mut owners = found.filter(|settings| settings.receiving_numbers.contains(&number)).map(|s| s.location);
+    let owner = owners.next();
+    Ok(owner.filter(|_| owners.next().is_none()))
 }
 
 /// The locations that messaged a phone.

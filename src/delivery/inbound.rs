@@ -25,7 +25,7 @@ use crate::domain::time::UnixMillis;
 use crate::ghl_pace::Turn;
 use crate::lifecycle::Stop;
 use crate::oauth::CallError;
-use crate::opt_out::{OptOuts, senders};
+use crate::opt_out::{OptOuts, assigned, senders};
 use crate::store::{Inserted, Query, StoreError};
 
 /// Replies read at once.
@@ -187,8 +187,13 @@ impl InboundWorker {
             Some(default) if reply.accepted.location.is_none() => self.default_if_one_company(default).await?,
             _ => None,
         };
+        let explicit = reply.accepted.location.as_ref();
+        let assigned = match explicit {
+            Some(_) => None,
+            None => assigned(&self.0.parts.store, reply.accepted.to.as_deref()).await?,
+        };
         let now = self.0.parts.clock.now();
-        let routed = inbound::route(reply.accepted.location.as_ref(), None, &senders, default.as_ref(), now);
+        let routed = inbound::route(explicit, assigned.as_ref(), &senders, default.as_ref(), now);
         Ok(routed.map_or(ReplyStep::Unrouted, ReplyStep::Routed))
     }
 

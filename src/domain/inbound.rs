@@ -375,8 +375,9 @@ pub struct Sender {
 /// How far back an outbound message counts for routing a reply.
 pub const ROUTE_MEMORY: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// Where a reply belongs: explicit → the location its receiving number or SIM is `assigned` to → the last location that messaged this phone, however long ago, if all of the last seven
-/// days belong to one company → the default. `None`: kept as unrouted.
+/// Where a reply belongs: explicit → the location its receiving number or SIM is `assigned` to → the last location that
+/// messaged this phone, however long ago, if all of the last seven days belong to one company → the default. `None`: kept as
+/// unrouted.
 #[must_use]
 pub fn route(
     explicit: Option<&LocationId>,

@@ -6,6 +6,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::settings::ProviderKind;
+
 /// What GHL calls the provider: the default SMS provider of a sub-account, or an extra one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -22,6 +24,20 @@ impl PostKind {
             Self::Custom => Self::Sms,
         }
     }
+
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// What an operator set for a location.
+impl From<ProviderKind> for PostKind {
+    fn from(set: ProviderKind) -> Self {
+        match set {
+            ProviderKind::Default => Self::Sms,
+            ProviderKind::Custom => Self::Custom,
+        }
+    }
 }
 
 /// What GHL taught us of a location's replies; absent means nothing yet.
@@ -30,6 +46,9 @@ pub struct PostMemory {
     /// The `type` it took last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kind: Option<PostKind>,
+    /// The operator's word then: a new one is tried anew. Absent is [`PostKind::Sms`].
+    #[serde(default, skip_serializing_if = "PostKind::is_default")]
+    pub kind_set: PostKind,
     /// The `conversationProviderId` it refused: another one is tried anew.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused_provider: Option<String>,
@@ -39,6 +58,11 @@ pub struct PostMemory {
 }
 
 impl PostMemory {
+    /// What it took, unless the operator said another word since.
+    fn kind_under(&self, set: PostKind) -> Option<PostKind> {
+        self.kind.filter(|_| self.kind_set == set)
+    }
+
     /// Nothing is remembered.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -70,11 +94,11 @@ pub enum Objection {
 }
 
 impl PostShape {
-    /// The first to be tried. `kind` is the operator's word, which GHL's own answers beat; `provider` the configured id.
+    /// The first to be tried. `kind` is the operator's word, which GHL's own answers to it beat; `provider` the configured id.
     #[must_use]
     pub fn first(memory: &PostMemory, kind: PostKind, phone_refused: bool, provider: Option<&str>) -> Self {
         Self {
-            kind: memory.kind.unwrap_or(kind),
+            kind: memory.kind_under(kind).unwrap_or(kind),
             phone: !phone_refused,
             provider: provider.is_some_and(|id| memory.refused_provider.as_deref() != Some(id)),
             conversation: memory.by_conversation,
@@ -101,10 +125,12 @@ impl PostShape {
 
     /// What is to be remembered of the shape that GHL took.
     #[must_use]
-    pub fn learnt(self, before: &PostMemory, default: PostKind, provider: Option<&str>) -> PostMemory {
+    pub fn learnt(self, before: &PostMemory, set: PostKind, provider: Option<&str>) -> PostMemory {
         let refused = provider.filter(|_| !self.provider).map(str::to_owned);
+        let kind = Some(self.kind).filter(|kind| *kind != set || before.kind_under(set).is_some());
         PostMemory {
-            kind: if self.kind == default && before.kind.is_none() { None } else { Some(self.kind) },
+            kind,
+            kind_set: if kind.is_some() { set } else { PostKind::default() },
             refused_provider: refused,
             by_conversation: self.conversation,
         }
@@ -144,6 +170,24 @@ mod tests {
         assert!(first().learnt(&PostMemory::default(), PostKind::Sms, PROVIDER).is_empty());
         let back = PostShape { kind: PostKind::Sms, ..taken }.learnt(&memory, PostKind::Sms, PROVIDER);
         assert_eq!(back.kind, Some(PostKind::Sms), "also when it became what it was at first");
+    }
+
+    #[test]
+    fn the_operators_word_is_where_it_starts_and_what_ghl_took_wins_until_it_changes() {
+        let (sms, custom) = (PostKind::Sms, PostKind::Custom);
+        let starts = |memory: &PostMemory, set| PostShape::first(memory, set, false, PROVIDER).kind;
+        assert_eq!(starts(&PostMemory::default(), custom), custom);
+        for set in [sms, custom] {
+            let switched = PostShape { kind: set.other(), ..first() }.learnt(&PostMemory::default(), set, PROVIDER);
+            assert_eq!((starts(&switched, set), starts(&switched, set.other())), (set.other(), set.other()));
+            let agreed = PostShape { kind: set, ..first() }.learnt(&PostMemory::default(), set, PROVIDER);
+            assert_eq!((starts(&agreed, set), starts(&agreed, set.other())), (set, set.other()));
+            // The word changes there and back: what was learnt under the other one is no longer held against it.
+            let changed = PostShape { kind: set.other(), ..first() }.learnt(&switched, set.other(), PROVIDER);
+            assert_eq!(starts(&changed, set), set);
+        }
+        let before: PostMemory = serde_json::from_str(r#"{"kind":"custom"}"#).expect("of an earlier release");
+        assert_eq!((starts(&before, sms), starts(&before, custom)), (custom, custom));
     }
 
     proptest! {

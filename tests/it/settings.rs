@@ -3,6 +3,7 @@
 mod api;
 mod connect;
 mod document;
+mod reply;
 
 use std::time::Duration;
 
@@ -48,6 +49,7 @@ pub fn cases() -> Cases<Place> {
     cases.extend(api::cases());
     cases.extend(connect::cases());
     cases.extend(document::cases());
+    cases.extend(reply::cases());
     cases
 }
 

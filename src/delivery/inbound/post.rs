@@ -12,6 +12,7 @@ use crate::domain::inbound::{Reply, ReplyStep};
 use crate::domain::installation::Installation;
 use crate::domain::phone::Phone;
 use crate::domain::post::{Objection, PostKind, PostMemory, PostShape};
+use crate::domain::settings::LocationSettings;
 use crate::oauth::CallError;
 use crate::store::StoreError;
 
@@ -62,7 +63,8 @@ impl InboundWorker {
         let (memory, phone_refused) =
             installation.map(|s| (s.record.post, s.record.inbound_phone_refused)).unwrap_or_default();
         let provider = self.0.settings.provider_id.as_deref();
-        let kind = PostKind::default();
+        let settings = self.0.parts.store.get::<LocationSettings>(&DocId::settings(to.location)).await?;
+        let kind = settings.and_then(|s| s.record.provider_kind).map_or_else(PostKind::default, PostKind::from);
         let mut shape = PostShape::first(&memory, kind, phone_refused, provider);
         let mut tried = vec![shape];
         loop {
