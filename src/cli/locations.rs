@@ -34,6 +34,8 @@ pub(super) enum Locations {
     Show(ShowArgs),
     /// Change what is set for one, which need not be installed yet
     Set(SetArgs),
+    /// Make a link by which its installer enters a Cast key of its own: once, within 30 minutes
+    Link(LinkArgs),
 }
 
 #[derive(Debug, Args)]
@@ -74,6 +76,13 @@ pub(super) struct SetArgs {
     json: bool,
 }
 
+#[derive(Debug, Args)]
+pub(super) struct LinkArgs {
+    /// The sub-account
+    #[arg(value_parser = LocationId::parse)]
+    id: LocationId,
+}
+
 fn assignment(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once('=').ok_or("write NAME=VALUE")?;
     if name == "cast_api_key" && !["-", ""].contains(&value) {
@@ -95,6 +104,7 @@ pub(super) fn run(command: &Locations) -> u8 {
     logging::start(&LogConfig { format: LogFormat::Text, filter: "warn".to_owned() });
     let (access, patch) = match command {
         Locations::List(_) | Locations::Show(_) => (Access::Read, SettingsPatch::default()),
+        Locations::Link(_) => (Access::Change, SettingsPatch::default()),
         Locations::Set(args) => match patch(&args.settings) {
             Ok(patch) => (Access::Change, patch),
             Err(why) => return complain(&why, REFUSED),
@@ -130,6 +140,10 @@ async fn on_desk(desk: &Desk, command: &Locations, patch: &SettingsPatch) -> u8 
             Err(e) => refuse(&e),
         },
         Locations::Show(args) => shown(desk.get(&args.id).await, args.json),
+        Locations::Link(args) => match desk.new_link(&args.id, Clock::System.now()).await {
+            Ok(token) => print(&format!("Below BASE_URL, once, within 30 minutes: /connect/{token}\n")),
+            Err(e) => refuse(&e.into()),
+        },
         Locations::Set(args) => shown(desk.change(&args.id, patch, Clock::System.now()).await, args.json),
     }
 }

@@ -108,6 +108,16 @@ pub(super) async fn invitation(shared: &Shared, location: &LocationId) -> Markup
     }
 }
 
+/// The same of an agency's sub-accounts: one link holds for one of them, so whoever runs the bridge gives them out.
+pub(super) fn agency_invitation(shared_key: SharedKey) -> Markup {
+    let why = match shared_key {
+        SharedKey::Allow => return html! {},
+        SharedKey::Approve => "Messages of a sub-account wait until it is approved, or has a Cast key of its own.",
+        SharedKey::Off => "Each sub-account needs a Cast key of its own before it can send.",
+    };
+    html! { p { (why) " Whoever runs Cast SMS for you has a link to enter it by." } }
+}
+
 fn asking(status: StatusCode, location: &LocationId, wrong: Option<&str>) -> Response {
     form_page(
         status,

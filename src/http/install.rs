@@ -10,7 +10,7 @@ use maud::html;
 use serde::Deserialize;
 
 use super::Shared;
-use super::connect::invitation;
+use super::connect::{agency_invitation, invitation};
 use super::page::{again, next_steps, page};
 use crate::domain::agency::Progress;
 use crate::domain::id::{CompanyId, LocationId};
@@ -113,10 +113,10 @@ pub(super) async fn callback(
     match shared.installer.complete(&code).await {
         Ok(Connected::Location(location)) => connected(&shared, &location).await,
         Ok(Connected::Company(company)) => match shared.installer.progress(&company).await {
-            Ok(progress) => agency_connected(&company, progress),
+            Ok(progress) => agency_connected(&shared, &company, progress),
             Err(e) => {
                 tracing::warn!(error = %e, "the progress of an agency can't be read");
-                agency_connected(&company, Progress::default())
+                agency_connected(&shared, &company, Progress::default())
             }
         },
         Err(e) => failure(&e),
@@ -139,7 +139,7 @@ async fn connected(shared: &Shared, location: &LocationId) -> Response {
     )
 }
 
-fn agency_connected(company: &CompanyId, progress: Progress) -> Response {
+fn agency_connected(shared: &Shared, company: &CompanyId, progress: Progress) -> Response {
     let Progress { connected, known, listed } = progress;
     page(
         StatusCode::OK,
@@ -159,6 +159,7 @@ fn agency_connected(company: &CompanyId, progress: Progress) -> Response {
                     "All " (known) " sub-accounts are connected."
                 }
             }
+            (agency_invitation(shared.settings.shared_key))
             (next_steps())
         },
     )

@@ -9,6 +9,7 @@ pub fn cases() -> Cases<Spot> {
     cases![
         what_is_set_beside_a_running_serve_holds_for_the_next_message,
         a_key_is_read_from_standard_input_and_never_printed,
+        a_link_that_was_made_beside_a_running_serve_takes_a_key_once,
     ]
 }
 
@@ -54,4 +55,21 @@ async fn a_key_is_read_from_standard_input_and_never_printed(spot: Spot) {
     let keys = serving.command(&["keys", "status", "--json"]).await;
     let keys: serde_json::Value = serde_json::from_str(&keys.out).expect("one JSON document");
     assert_eq!((&keys["documents"], &keys["in_the_clear"]), (&2.into(), &0.into()), "its installation and its key");
+}
+
+async fn a_link_that_was_made_beside_a_running_serve_takes_a_key_once(spot: Spot) {
+    let serving = Serving::connected(&spot, &[("SHARED_KEY", "off")]).await;
+    let made = serving.command(&["locations", "link", LOCATION]).await;
+    assert_eq!(made.code, Some(0), "{}", made.err);
+    let path = made.out.split_whitespace().find(|word| word.starts_with("/connect/")).expect("a link").to_owned();
+    assert_eq!(serving.get(&path).await.status(), 200);
+    let enter = || {
+        let url = format!("{}{path}", serving.base);
+        let form = ("content-type", "application/x-www-form-urlencoded");
+        serving.http.post(url).header(form.0, form.1).body("cast_api_key=cast_0123456789abcdef0wn1").send()
+    };
+    assert_eq!(enter().await.expect("an answer").status(), 200);
+    assert_eq!(enter().await.expect("an answer").status(), 410);
+    let shown = serving.command(&["locations", "show", LOCATION]).await;
+    assert!(shown.out.contains("…0wn1"), "{}", shown.out);
 }

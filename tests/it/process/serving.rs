@@ -127,19 +127,21 @@ impl Serving {
 
     /// The same with other values.
     pub async fn command_with(&self, args: &[&str], extra: &[(&str, &str)]) -> Ended {
-        let of_store = ["DATA_DIR", "MONGO_URI", "TOKEN_ENCRYPTION_KEYS"];
-        let vars: Vec<Var> = self.vars.iter().filter(|(name, _)| of_store.contains(&name.as_str())).cloned().collect();
-        run(args, &replaced(vars, extra), &self.dir).await
+        run(args, &replaced(self.of_store(), extra), &self.dir).await
     }
 
     /// A command that reads this from its standard input.
     pub async fn command_fed(&self, args: &[&str], input: &str) -> Ended {
         const FED: &str = "fed";
-        let of_store = ["DATA_DIR", "MONGO_URI", "TOKEN_ENCRYPTION_KEYS"];
-        let vars: Vec<Var> = self.vars.iter().filter(|(name, _)| of_store.contains(&name.as_str())).cloned().collect();
         std::fs::write(self.dir.join(FED), input).expect("a file");
         let shell = ["sh", "-c", r#"exec "$@" < "$0""#, FED].map(str::to_owned);
-        Child::start_under(&shell, args, &vars, &self.dir).ended().await
+        Child::start_under(&shell, args, &self.of_store(), &self.dir).ended().await
+    }
+
+    /// The variables that name the store, and no others.
+    fn of_store(&self) -> Vec<Var> {
+        let names = ["DATA_DIR", "MONGO_URI", "TOKEN_ENCRYPTION_KEYS"];
+        self.vars.iter().filter(|(name, _)| names.contains(&name.as_str())).cloned().collect()
     }
 
     /// Another value for the next process.

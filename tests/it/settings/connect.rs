@@ -8,14 +8,18 @@ use super::{OWN_KEY, keys, stored, world};
 use crate::support::world::{COMPANY, LOCATION, Place, World};
 use crate::{Cases, cases};
 
+const AGENCY: &str = "COMagency00000000001";
+
 pub(super) fn cases() -> Cases<Place> {
     cases![
         the_success_page_offers_no_key_while_the_shared_one_is_for_everybody,
+        an_agencys_page_says_what_its_sub_accounts_need_and_whom_to_ask,
         an_installer_enters_a_key_once_and_the_messages_that_waited_go_on_it,
         of_two_who_post_a_key_at_once_one_is_stored,
         a_link_is_over_after_half_an_hour_and_a_made_up_one_never_was,
         what_is_no_key_is_asked_for_again_and_not_shown,
         the_form_leaks_nothing_and_posts_to_itself_alone,
+        no_page_a_person_sees_names_the_vendor_of_the_crm,
     ]
 }
 
@@ -39,6 +43,22 @@ async fn post(w: &World, path: &str, key: &str) -> (u16, String) {
 async fn the_success_page_offers_no_key_while_the_shared_one_is_for_everybody(place: Place) {
     let w = world(place, &[]).await;
     assert_eq!(link(&w).await, None);
+    w.end();
+}
+
+async fn an_agencys_page_says_what_its_sub_accounts_need_and_whom_to_ask(place: Place) {
+    let mut w = world(place, &[]).await;
+    for (shared, says) in [
+        ("allow", None),
+        ("approve", Some("wait until it is approved, or has a Cast key of its own")),
+        ("off", Some("needs a Cast key of its own before it can send")),
+    ] {
+        w = w.restart_with(&[("SHARED_KEY", shared)]).await;
+        let page = w.install_agency(AGENCY, &["LOCagencys0000000001"]).await;
+        assert_eq!(says.is_some(), page.contains("a link to enter it by"), "{shared}: {page}");
+        assert!(says.is_none_or(|words| page.contains(words)), "{shared}: {page}");
+        assert!(!page.contains("connect/"), "one link holds for one sub-account: {page}");
+    }
     w.end();
 }
 
@@ -106,9 +126,26 @@ async fn the_form_leaks_nothing_and_posts_to_itself_alone(place: Place) {
     let header = |name: &str| answer.headers()[name].to_str().unwrap().to_owned();
     assert_eq!((header("referrer-policy"), header("cache-control")), ("no-referrer".into(), "no-store".into()));
     assert!(header("content-security-policy").contains("form-action 'self'; frame-ancestors 'none'"));
-    let page = answer.text().await.unwrap();
-    for name in ["GHL", "GoHighLevel", "HighLevel", "LeadConnector"] {
-        assert!(!page.contains(name), "white-label: {name}");
+    w.end();
+}
+
+async fn no_page_a_person_sees_names_the_vendor_of_the_crm(place: Place) {
+    let w = world(place, &[("SHARED_KEY", "off")]).await;
+    let path = link(&w).await.expect("a link");
+    let refused = post(&w, &path, "short").await.1;
+    let stored = post(&w, &path, OWN_KEY).await.1;
+    let success = w.callback(&w.ghl.marketplace_code(Install::location(LOCATION, COMPANY))).await.text().await.unwrap();
+    let mut pages = vec![refused, stored, success, w.install_agency(AGENCY, &[]).await];
+    for path in
+        ["/", "/api/docs", &path, "/oauth-callback", "/oauth-callback?error=access_denied", "/oauth-callback?code=x"]
+    {
+        pages.push(w.get(path).await.text().await.unwrap());
+    }
+    for page in pages {
+        assert!(page.starts_with("<!DOCTYPE html>"), "{page}");
+        for name in ["GHL", "GoHighLevel", "HighLevel", "LeadConnector"] {
+            assert!(!page.contains(name), "white-label: {name} in {page}");
+        }
     }
     w.end();
 }
