@@ -95,7 +95,8 @@ impl DayCount {
         if standing >= parts {
             return Reserve::Standing;
         }
-        let taken = self.reserved.values().sum::<u64>().saturating_add(self.parts).saturating_sub(standing);
+        let taken = self.reserved.values().fold(self.parts, |sum, parts| sum.saturating_add(*parts));
+        let taken = taken.saturating_sub(standing);
         if taken.saturating_add(parts) > most {
             return Reserve::Over;
         }

@@ -208,6 +208,8 @@ pub enum SettingsError {
 
 /// Most receiving numbers of a location.
 const MOST_NUMBERS: usize = 50;
+/// Above what any key can send in a day, and a number either store can hold.
+const MOST_PARTS: u64 = 1_000_000_000;
 
 impl SettingsPatch {
     /// Reads a merge patch.
@@ -229,7 +231,7 @@ impl SettingsPatch {
             receiving_numbers: reading.member("receiving_numbers", NUMBERS, receiving_numbers)?,
             enabled: reading.member("enabled", "true, false or null", Value::as_bool)?,
             approved: reading.member("approved", "true, false or null", Value::as_bool)?,
-            daily_parts: reading.member("daily_parts", "a whole number, 0 for no limit, or null", Value::as_u64)?,
+            daily_parts: reading.member("daily_parts", PARTS, |v| v.as_u64().filter(|n| *n <= MOST_PARTS))?,
             named: SETTINGS.into_iter().filter(|name| object.contains_key(*name)).collect(),
         })
     }
@@ -278,6 +280,7 @@ impl SettingsPatch {
 }
 
 const SENDER_ID: &str = "1 to 11 letters, digits, spaces, `.`, `_` or `-`, or null";
+const PARTS: &str = "a whole number up to 1000000000, 0 for no limit, or null";
 const KEY: &str = "a Cast API key, 16 to 256 visible characters without spaces, or null";
 const NUMBERS: &str =
     "a list of at most 50 Philippine mobile numbers or names of SIMs (1 to 64 characters), each once, or null";
@@ -312,7 +315,8 @@ fn cast_api_key(text: &str) -> Option<Secret> {
 }
 
 fn word<T: serde::de::DeserializeOwned>(value: &Value) -> Option<T> {
-    serde_json::from_value(value.clone()).ok()
+    // As text alone: serde also knows a word as `{"word": null}`.
+    serde_json::from_value(Value::from(value.as_str()?)).ok()
 }
 
 fn receiving_numbers(value: &Value) -> Option<Vec<String>> {
@@ -419,6 +423,7 @@ mod tests {
             ("receiving_numbers", json!([""])),
             ("enabled", json!("yes")),
             ("daily_parts", json!(-1)),
+            ("daily_parts", json!(u64::MAX)),
         ] {
             let said = refused(&json!({ name: bad }));
             assert!(said.starts_with(&format!("`{name}` is ")) && !said.contains("hunter2"), "{said}");

@@ -10,6 +10,7 @@ mod phone;
 mod receipt_json;
 mod retry_after;
 mod segment;
+mod settings_patch;
 mod signature_header;
 mod sms;
 mod stored_job;
@@ -21,7 +22,7 @@ use crate::runner::Target;
 const LARGEST: usize = 64 * 1024;
 
 /// All of them.
-pub fn all() -> [Target; 10] {
+pub fn all() -> [Target; 11] {
     [
         webhook_body::target(),
         signature_header::target(),
@@ -32,6 +33,7 @@ pub fn all() -> [Target; 10] {
         retry_after::target(),
         inbound_json::target(),
         receipt_json::target(),
+        settings_patch::target(),
         stored_job::target(),
     ]
 }

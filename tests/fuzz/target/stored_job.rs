@@ -6,7 +6,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use cast_ghl_provider::domain::connect::ConnectLink;
 use cast_ghl_provider::domain::contact::ContactNote;
+use cast_ghl_provider::domain::day::DayCount;
 use cast_ghl_provider::domain::id::{DocId, GhlMessageId, LocationId};
 use cast_ghl_provider::domain::inbound::Reply;
 use cast_ghl_provider::domain::installation::Installation;
@@ -14,6 +16,7 @@ use cast_ghl_provider::domain::lifecycle::StoredEvent;
 use cast_ghl_provider::domain::message::{Intake, Message};
 use cast_ghl_provider::domain::opt_out::Suppression;
 use cast_ghl_provider::domain::receipt::KeptReceipt;
+use cast_ghl_provider::domain::settings::LocationSettings;
 use cast_ghl_provider::domain::time::UnixMillis;
 use cast_ghl_provider::store::{
     Collection, EmbeddedStore, LeaderRecord, Query, Record, Saved, Store, StoreError, Unreadable,
@@ -70,6 +73,9 @@ pub fn target() -> Target {
             "lifted",
             "receipt",
             "fate",
+            "reserved",
+            "ends_at",
+            "receiving_numbers",
         ],
         largest: 64 * 1024,
         cases: 4_000,
@@ -82,6 +88,9 @@ pub fn target() -> Target {
             "events",
             "suppressions",
             "receipts",
+            "settings",
+            "days",
+            "links",
             "leader",
             "Syntax",
             "Data",
@@ -154,6 +163,9 @@ impl Bench {
             "events" => self.read::<StoredEvent>(&row),
             "suppressions" => self.read::<Suppression>(&row),
             "receipts" => self.read::<KeptReceipt>(&row),
+            "settings" => self.read::<LocationSettings>(&row),
+            "days" => self.read::<DayCount>(&row),
+            "links" => self.read::<ConnectLink>(&row),
             "leader" => self.read::<LeaderRecord>(&row),
             _ => self.read::<Message>(&row),
         }
