@@ -1,5 +1,6 @@
 //! `cast-ghl locations` beside a running `serve`: what it prints, what follows for the next message, its exit codes.
 
+use super::child::LIMIT;
 use super::serving::{Serving, Spot};
 use crate::support::world::LOCATION;
 use crate::{Cases, cases};
@@ -10,6 +11,7 @@ pub fn cases() -> Cases<Spot> {
         what_is_set_beside_a_running_serve_holds_for_the_next_message,
         a_key_is_read_from_standard_input_and_never_printed,
         a_link_that_was_made_beside_a_running_serve_takes_a_key_once,
+        a_message_that_waits_goes_once_its_location_is_approved_from_the_command_line,
     ]
 }
 
@@ -72,4 +74,19 @@ async fn a_link_that_was_made_beside_a_running_serve_takes_a_key_once(spot: Spot
     assert_eq!(enter().await.expect("an answer").status(), 410);
     let shown = serving.command(&["locations", "show", LOCATION]).await;
     assert!(shown.out.contains("…0wn1"), "{}", shown.out);
+}
+
+async fn a_message_that_waits_goes_once_its_location_is_approved_from_the_command_line(spot: Spot) {
+    let serving = Serving::connected(&spot, &[("SHARED_KEY", "approve")]).await;
+    let answer = serving.sms("patience").await;
+    let held = async {
+        let list = ["messages", "list", "--state", "held", "--json"];
+        let listed = async || serde_json::from_str::<serde_json::Value>(&serving.command(&list).await.out);
+        while listed().await.expect("one JSON document")["messages"][0]["state"] != "held" {}
+    };
+    tokio::time::timeout(LIMIT, held).await.expect("it is held");
+    assert_eq!(serving.cast.taken_count(), 0);
+    let set = serving.command(&["locations", "set", LOCATION, "approved=true"]).await;
+    assert_eq!(set.code, Some(0), "{}", set.err);
+    assert_eq!(serving.told(&answer).await, "delivered");
 }
