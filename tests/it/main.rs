@@ -7,6 +7,7 @@
 
 mod agency;
 mod architecture;
+mod corpus;
 mod crash;
 mod fault;
 mod inbound;
@@ -84,6 +85,7 @@ fn main() -> ExitCode {
         }));
     }
     for (area, cases) in [
+        ("corpus", corpus::cases()),
         ("webhook", webhook::cases()),
         ("install", install::cases()),
         ("agency", agency::cases()),
@@ -110,6 +112,7 @@ fn main() -> ExitCode {
             }));
         }
     }
+    trials.extend(corpus::trials());
     trials.extend(replica::rate::trials());
     let replicas = [
         crash::replica_cases(),
