@@ -9,6 +9,7 @@ use std::fmt;
 use reqwest::header::HeaderMap;
 use reqwest::{RequestBuilder, Response};
 
+use crate::domain::json;
 use crate::domain::words::{SHOWN, clean};
 
 /// Largest answer read: a list of a hundred sub-accounts with their addresses is the longest, and an endless answer must not
@@ -58,10 +59,10 @@ pub(super) enum Body {
 }
 
 impl Body {
-    /// The body as JSON, if it is whole and JSON.
+    /// The body as JSON, if it is whole and JSON: it may repeat what people wrote, half an emoji and all.
     pub(super) fn json(&self) -> Option<serde_json::Value> {
         match self {
-            Self::Whole(bytes) => serde_json::from_slice(bytes).ok(),
+            Self::Whole(bytes) => json::read(bytes),
             Self::TooLarge | Self::Cut => None,
         }
     }

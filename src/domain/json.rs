@@ -1,4 +1,4 @@
-//! JSON as JavaScript writes it: read strictly, and once more where half an emoji is all that is wrong.
+//! JSON as JavaScript and Windows write it: read strictly, and once more where half an emoji is all that is wrong.
 //!
 //! Invariant: what a strict reader takes is taken as it is. Pure: imports nothing.
 
@@ -7,9 +7,10 @@ use serde_json::Value;
 /// Reads a body; `None` when it is not JSON.
 ///
 /// JavaScript writes an emoji that was cut in half as a lone `\\ud83d`, which no strict reader takes (ECMA-404 allows it): the
-/// half becomes U+FFFD, and the message is not lost for it.
+/// half becomes U+FFFD, and the message is not lost for it. A byte order mark before the body is passed over (RFC 8259 §8.1).
 #[must_use]
 pub fn read(body: &[u8]) -> Option<Value> {
+    let body = body.strip_prefix("\u{feff}".as_bytes()).unwrap_or(body);
     serde_json::from_slice(body).or_else(|_| serde_json::from_slice(&without_lone_surrogates(body))).ok()
 }
 

@@ -6,8 +6,9 @@ pub fn strict(body: &[u8]) -> Option<Value> {
     serde_json::from_slice(body).ok()
 }
 
-/// Read strictly, else with every lone half of a surrogate pair replaced.
+/// Read strictly behind a byte order mark, else with every lone half of a surrogate pair replaced.
 pub fn whole(body: &[u8]) -> Option<Value> {
+    let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
     strict(body).or_else(|| strict(&mended(body)))
 }
 
