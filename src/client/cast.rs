@@ -141,7 +141,8 @@ fn answered_2xx(status: u16, body: &Body) -> SendOutcome {
     let Some(reply) = body.json() else {
         return unknown("that is not JSON", None);
     };
-    match lenient::flag(&reply, &["success"]) {
+    // Strictly: a word that may mean anything is no proof that the SMS left.
+    match reply.get("success").and_then(Value::as_bool) {
         Some(true) => SendOutcome::Accepted {
             gateway_id: gateway_id(&reply),
             parts: lenient::number(&reply, &["parts"]).and_then(|parts| u32::try_from(parts).ok()),

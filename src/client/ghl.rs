@@ -256,8 +256,8 @@ fn readable(answer: &Answer) -> Result<Value, GhlError> {
 fn contact_id(reply: &Value) -> Option<String> {
     reply
         .get("contact")
-        .and_then(|contact| lenient::id(contact, &["id", "_id"]))
-        .or_else(|| lenient::id(reply, &["contactId", "id"]))
+        .and_then(|contact| lenient::id(contact, &["id", "_id", "contactId", "contact_id"]))
+        .or_else(|| lenient::id(reply, &["contactId", "contact_id", "id"]))
 }
 
 #[cfg(test)]

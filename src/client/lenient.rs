@@ -41,18 +41,37 @@ pub(super) fn as_id(value: &Value) -> Option<String> {
     }
 }
 
-/// A whole number under one of `names`, also one written as a string.
+/// A number of 0 or more under one of `names`, also one written as a string; a fraction is dropped.
 pub(super) fn number(object: &Value, names: &[&str]) -> Option<u64> {
     match first(object, names)? {
-        Value::Number(n) => n.as_u64(),
+        Value::Number(n) => n.as_u64().or_else(|| {
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "in range: it saturates")]
+            n.as_f64().filter(|f| *f >= 0.0).map(|f| f as u64)
+        }),
         Value::String(s) => s.trim().parse().ok(),
         _ => None,
     }
 }
 
-/// A boolean under one of `names`.
+/// A boolean under one of `names`, also one written as a word.
 pub(super) fn flag(object: &Value, names: &[&str]) -> Option<bool> {
-    first(object, names)?.as_bool()
+    match first(object, names)? {
+        Value::Bool(flag) => Some(*flag),
+        Value::String(s) => s.trim().to_ascii_lowercase().parse().ok(),
+        _ => None,
+    }
+}
+
+/// Words under one of `names`, separated by spaces: as one text, or as a list.
+pub(super) fn words(object: &Value, names: &[&str]) -> Option<String> {
+    let Value::Array(items) = first(object, names)? else { return text(object, names) };
+    let words: Vec<&str> = items.iter().filter_map(Value::as_str).collect();
+    (!words.is_empty()).then(|| words.join(" "))
+}
+
+/// The id of a sub-account in a list: of an object that has one, or the entry itself.
+pub(super) fn id_of_location(entry: &Value) -> Option<String> {
+    id(entry, &["_id", "id", "locationId", "location_id"]).or_else(|| as_id(entry))
 }
 
 /// What a service says in `value`: a string as it is, a list joined, of an object the member that speaks.
@@ -74,9 +93,9 @@ pub(super) fn sentence(value: &Value) -> Option<String> {
     (!said.is_empty()).then_some(said)
 }
 
-/// What an error reply says: under `error` (text, list or object), else under `message`.
+/// What an error reply says: under `error` (text, list or object), else under `message` or `errors`.
 pub(super) fn sentence_of_error(reply: &Value) -> Option<String> {
-    ["error", "message"].iter().filter_map(|name| reply.get(name)).find_map(sentence)
+    ["error", "message", "errors"].iter().filter_map(|name| reply.get(name)).find_map(sentence)
 }
 
 #[cfg(test)]
@@ -105,10 +124,11 @@ mod tests {
 
     #[test]
     fn the_first_spelling_that_is_present_counts_and_null_is_absent() {
-        let reply = json!({"access_token": null, "accessToken": "t", "expires_in": "86399", "flag": "yes"});
+        let reply =
+            json!({"access_token": null, "accessToken": "t", "expires_in": "86399", "flag": "yes", "no": "False"});
         assert_eq!(text(&reply, &["access_token", "accessToken"]).as_deref(), Some("t"));
         assert_eq!(number(&reply, &["expires_in"]), Some(86399));
-        assert_eq!(flag(&reply, &["flag"]), None);
+        assert_eq!((flag(&reply, &["flag"]), flag(&reply, &["no"])), (None, Some(false)));
         assert_eq!(text(&json!([1]), &["x"]), None);
     }
 

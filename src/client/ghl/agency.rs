@@ -28,12 +28,9 @@ impl InstalledPage {
     fn read(reply: &Value) -> Option<Self> {
         let entries = reply.get("locations").unwrap_or(reply).as_array()?;
         let installed = |entry: &&Value| lenient::flag(entry, &["isInstalled", "is_installed"]) != Some(false);
-        let id = |entry: &Value| {
-            lenient::id(entry, &["_id", "id", "locationId", "location_id"]).or_else(|| lenient::as_id(entry))
-        };
         Some(Self {
             length: entries.len(),
-            locations: entries.iter().filter(installed).filter_map(id).collect(),
+            locations: entries.iter().filter(installed).filter_map(lenient::id_of_location).collect(),
             install_to_future: lenient::flag(reply, &["installToFutureLocations", "install_to_future_locations"]),
         })
     }

@@ -30,8 +30,8 @@ impl GhlClient {
         let status = answer.status;
         let reply = readable(&answer)?;
         let list = list(&reply, "messages").ok_or(GhlError::Unreadable { status })?;
-        let ours = list.iter().find(|m| m.get("altId").and_then(Value::as_str) == Some(alt_id));
-        Ok(ours.and_then(|message| lenient::id(message, &["id", "_id", "messageId"])))
+        let ours = list.iter().find(|m| lenient::text(m, &["altId", "alt_id"]).as_deref() == Some(alt_id));
+        Ok(ours.and_then(|message| lenient::id(message, &["id", "_id", "messageId", "message_id"])))
     }
 
     /// Makes the conversation of a contact; `None` where GHL says that there is one, which its search may not know yet.
@@ -52,7 +52,7 @@ impl GhlClient {
         };
         let reply = readable(&answer)?;
         let wrapped = reply.get("conversation").and_then(|inner| lenient::id(inner, &["id", "_id"]));
-        let made = wrapped.or_else(|| lenient::id(&reply, &["conversationId", "id"]));
+        let made = wrapped.or_else(|| lenient::id(&reply, &["conversationId", "conversation_id", "id"]));
         made.map(Some).ok_or(GhlError::Unreadable { status: answer.status })
     }
 
@@ -70,7 +70,8 @@ impl GhlClient {
         let query = [("locationId", location), ("contactId", contact)];
         let answer = taken(self.request(Call::SearchConversation, "", &query).bearer_auth(token.expose())).await?;
         let reply = readable(&answer)?;
-        let theirs = |found: &&Value| found.get("contactId").is_none_or(|id| id.as_str() == Some(contact));
+        let theirs =
+            |found: &&Value| lenient::id(found, &["contactId", "contact_id"]).is_none_or(|whose| whose == contact);
         let found = list(&reply, "conversations").and_then(|all| all.iter().find(theirs));
         Ok(found.and_then(|conversation| lenient::id(conversation, &["id", "_id"])))
     }
@@ -92,9 +93,9 @@ impl GhlClient {
     }
 }
 
-/// A list by its name, perhaps wrapped in an object of the same name.
+/// A list by its name, perhaps wrapped in an object of the same name, or without either.
 fn list<'a>(reply: &'a Value, name: &str) -> Option<&'a Vec<Value>> {
-    let named = reply.get(name)?;
+    let Some(named) = reply.get(name) else { return reply.as_array() };
     named.as_array().or_else(|| named.get(name)?.as_array())
 }
 
@@ -104,10 +105,10 @@ mod tests {
 
     #[test]
     fn a_list_is_found_flat_and_wrapped() {
-        for reply in [json!({"messages": [1]}), json!({"messages": {"messages": [1], "nextPage": false}})] {
+        for reply in [json!({"messages": [1]}), json!({"messages": {"messages": [1], "nextPage": false}}), json!([1])] {
             assert_eq!(list(&reply, "messages").map(Vec::len), Some(1), "{reply}");
         }
-        for reply in [json!({}), json!([]), json!({"messages": null}), json!({"messages": {"messages": 1}})] {
+        for reply in [json!({}), json!("x"), json!({"messages": null}), json!({"messages": {"messages": 1}})] {
             assert_eq!(list(&reply, "messages"), None, "{reply}");
         }
     }

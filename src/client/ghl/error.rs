@@ -187,7 +187,7 @@ struct Said {
 
 impl Said {
     /// `{statusCode, message, error?, traceId?}` with `message` text or list and `error` text or object, or OAuth's
-    /// `{error, error_description}`. Anything else says nothing.
+    /// `{error, error_description}`; where none of these speaks, `msg`, `errors`, or a text or list that is all there is.
     fn read(body: Option<&Value>) -> Self {
         let Some(body) = body else {
             return Self::default();
@@ -204,7 +204,9 @@ impl Said {
             }
         }
         if sentences.is_empty() {
-            sentences.extend(error.and_then(lenient::sentence));
+            let alone = (!body.is_object()).then_some(body);
+            let last = [error, body.get("msg"), body.get("errors"), alone];
+            sentences.extend(last.into_iter().flatten().find_map(lenient::sentence));
         }
         let code = nested
             .and_then(|error| lenient::id(error, &["code"]))
@@ -266,7 +268,8 @@ mod tests {
             (json!({"error": "invalid_grant"}), "invalid_grant", Some("invalid_grant"), None),
             (json!({"message": "x", "error": {"message": "x"}}), "x", None, None),
             (json!({"code": 17}), "", Some("17"), None),
-            (json!("Unauthorized"), "", None, None),
+            (json!("Unauthorized"), "Unauthorized", None, None),
+            (json!({"msg": "no", "errors": ["yes"]}), "no", None, None),
             (json!([]), "", None, None),
             (json!(null), "", None, None),
         ] {

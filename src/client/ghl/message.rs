@@ -146,13 +146,16 @@ pub struct InboundPosted {
 impl InboundPosted {
     /// `{messageId, conversationId, contactId?}`, each perhaps wrapped (`{message:{id}}`); `None` without a message id.
     pub(super) fn read(reply: &Value) -> Option<Self> {
-        let wrapped = |name: &str, names: &[&str]| reply.get(name).and_then(|inner| lenient::id(inner, names));
-        let id =
-            |flat: &str, object: &str| lenient::id(reply, &[flat]).or_else(|| wrapped(object, &["id", "_id", flat]));
+        const CONVERSATION: [&str; 2] = ["conversationId", "conversation_id"];
+        const CONTACT: [&str; 2] = ["contactId", "contact_id"];
+        let wrapped = |object: &str, names: &[&str]| reply.get(object).and_then(|inner| lenient::id(inner, names));
+        let id = |[camel, snake]: [&str; 2], object: &str| {
+            lenient::id(reply, &[camel, snake]).or_else(|| wrapped(object, &["id", "_id", camel, snake]))
+        };
         Some(Self {
-            message_id: id("messageId", "message")?,
-            conversation_id: id("conversationId", "conversation").or_else(|| wrapped("message", &["conversationId"])),
-            contact_id: id("contactId", "contact").or_else(|| wrapped("message", &["contactId"])),
+            message_id: id(["messageId", "message_id"], "message")?,
+            conversation_id: id(CONVERSATION, "conversation").or_else(|| wrapped("message", &CONVERSATION)),
+            contact_id: id(CONTACT, "contact").or_else(|| wrapped("message", &CONTACT)),
         })
     }
 }

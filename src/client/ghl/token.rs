@@ -82,9 +82,9 @@ impl TokenReply {
             location_id: lenient::id(reply, &["locationId", "location_id"]),
             company_id: lenient::id(reply, &["companyId", "company_id"]),
             user_id: lenient::id(reply, &["userId", "user_id"]),
-            scope: lenient::text(reply, &["scope"]),
+            scope: lenient::words(reply, &["scope", "scopes"]),
             is_bulk_installation: lenient::flag(reply, &["isBulkInstallation", "is_bulk_installation"]),
-            approved_locations: approved.into_iter().flatten().filter_map(lenient::as_id).collect(),
+            approved_locations: approved.into_iter().flatten().filter_map(lenient::id_of_location).collect(),
             approve_all_locations: lenient::flag(reply, &["approveAllLocations", "approve_all_locations"]),
             install_to_future_locations: lenient::flag(
                 reply,
