@@ -2,7 +2,7 @@
 //!
 //! Invariant: what a strict reader takes is taken as it is. Pure: imports nothing.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// Reads a body; `None` when it is not JSON.
 ///
@@ -12,6 +12,12 @@ use serde_json::Value;
 pub fn read(body: &[u8]) -> Option<Value> {
     let body = body.strip_prefix("\u{feff}".as_bytes()).unwrap_or(body);
     serde_json::from_slice(body).or_else(|_| serde_json::from_slice(&without_lone_surrogates(body))).ok()
+}
+
+/// A member under the first of its spellings that is there and not null: vendors change between camelCase and snake_case.
+#[must_use]
+pub fn member<'a>(object: &'a Map<String, Value>, names: &[&str]) -> Option<&'a Value> {
+    names.iter().find_map(|name| object.get(*name).filter(|value| !value.is_null()))
 }
 
 fn without_lone_surrogates(body: &[u8]) -> Vec<u8> {

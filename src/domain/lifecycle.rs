@@ -2,7 +2,7 @@
 //!
 //! Owns the order of events: one older than the last applied to its target changes nothing, and an uninstall that may be older
 //! than our installation, as far as clocks can tell, is in doubt. Never rejects by age, since a redelivery carries its original time (ghl contract §2).
-//! Pure: imports `agency`, `id`, `installation`, `time`.
+//! Pure: imports `agency`, `id`, `installation`, `json`, `time`.
 
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 use super::agency::{Doubt, Listing, Mint};
 use super::id::{CompanyId, DocId, LocationId};
 use super::installation::{GrantKind, Health, Installation};
+use super::json;
 use super::time::{CLOCKS_APART, UnixMillis};
 
 /// What a lifecycle hook says.
@@ -106,49 +107,70 @@ pub fn read(kind: &str, body: &Map<String, Value>) -> Option<Hook> {
     let event = AppEvent {
         change,
         location: location(body),
-        company: text(body, "companyId").and_then(|id| CompanyId::parse(&id).ok()),
-        version_id: text(body, "versionId"),
+        company: text(body, &["companyId", "company_id"]).and_then(|id| CompanyId::parse(&id).ok()),
+        version_id: text(body, &["versionId", "version_id"]),
         sent_at: sent_at(body),
     };
     if event.target().is_none() {
         return Some(Hook::Other);
     }
-    Some(Hook::App(Box::new(AppHook { app_id: text(body, "appId"), webhook_id: text(body, "webhookId"), event })))
+    Some(Hook::App(Box::new(AppHook { app_id: text(body, &["appId", "app_id"]), webhook_id: webhook_id(body), event })))
 }
 
 fn contact_dnd(body: &Map<String, Value>) -> Hook {
     let Some(location) = location(body) else { return Hook::Other };
-    let settings = body.get("dndSettings");
-    let sms = ["SMS", "sms", "Sms"].iter().find_map(|name| settings?.get(name)?.get("status")?.as_str());
+    let settings = json::member(body, &["dndSettings", "dnd_settings"]);
+    let sms = ["SMS", "sms", "Sms"].iter().find_map(|name| {
+        let sms = settings?.get(name)?;
+        sms.get("status").unwrap_or(sms).as_str()
+    });
     Hook::ContactDnd(Box::new(ContactDnd {
         location,
-        contact_id: text(body, "id").or_else(|| text(body, "contactId")),
-        phone: text(body, "phone"),
+        contact_id: text(body, &["id", "contactId", "contact_id"]),
+        phone: text(body, &["phone"]),
         // "active" means that the block is.
         sms_blocked: sms
-            .map(|status| !status.eq_ignore_ascii_case("inactive"))
-            .or_else(|| body.get("dnd").and_then(Value::as_bool)),
+            .map(|status| !status.trim().eq_ignore_ascii_case("inactive"))
+            .or_else(|| flag(json::member(body, &["dnd"])?)),
         sent_at: sent_at(body),
-        webhook_id: text(body, "webhookId"),
+        webhook_id: webhook_id(body),
     }))
 }
 
 fn location(body: &Map<String, Value>) -> Option<LocationId> {
-    text(body, "locationId").and_then(|id| LocationId::parse(&id).ok())
+    text(body, &["locationId", "location_id"]).and_then(|id| LocationId::parse(&id).ok())
 }
 
-fn text(body: &Map<String, Value>, name: &str) -> Option<String> {
-    match body.get(name)? {
+fn webhook_id(body: &Map<String, Value>) -> Option<String> {
+    text(body, &["webhookId", "webhook_id"])
+}
+
+/// A boolean, also one written as a word.
+fn flag(value: &Value) -> Option<bool> {
+    match value {
+        Value::Bool(flag) => Some(*flag),
+        Value::String(s) => s.trim().to_ascii_lowercase().parse().ok(),
+        _ => None,
+    }
+}
+
+/// The first of `names` that says something.
+fn text(body: &Map<String, Value>, names: &[&str]) -> Option<String> {
+    names.iter().find_map(|name| match body.get(*name)? {
         Value::String(s) if !s.trim().is_empty() => Some(s.trim().to_owned()),
         Value::Number(n) => Some(n.to_string()),
         _ => None,
-    }
+    })
 }
 
 /// RFC 3339, or an epoch in seconds or milliseconds, as a number or as text; anything else is no time.
 fn sent_at(body: &Map<String, Value>) -> Option<UnixMillis> {
     match body.get("timestamp")? {
-        Value::Number(n) => n.as_i64().map(UnixMillis::from_epoch),
+        Value::Number(n) => {
+            #[expect(clippy::cast_possible_truncation, reason = "saturates; a fraction of a millisecond is dropped")]
+            let whole = n.as_i64().or_else(|| n.as_f64().map(|f| f as i64));
+            whole.map(UnixMillis::from_epoch)
+        }
         Value::String(s) => match s.trim().parse::<i64>() {
             Ok(n) => Some(UnixMillis::from_epoch(n)),
             Err(_) => s.trim().parse::<jiff::Timestamp>().ok().map(|t| UnixMillis(t.as_millisecond())),

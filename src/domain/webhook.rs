@@ -36,8 +36,8 @@ pub enum Ignored {
 pub fn read(body: &[u8], provider: Option<&str>) -> Read {
     let Some(value) = json::read(body) else { return Read::Unreadable("it is not JSON") };
     let Some(object) = value.as_object() else { return Read::Unreadable("it is not a JSON object") };
-    let field = |name: &str| object.get(name).filter(|v| !v.is_null());
-    match field("type") {
+    let field = |names: &[&str]| json::member(object, names);
+    match field(&["type"]) {
         None => {}
         Some(Value::String(kind)) if claims_sms(kind) => {}
         Some(Value::String(kind)) => {
@@ -45,26 +45,26 @@ pub fn read(body: &[u8], provider: Option<&str>) -> Read {
         }
         Some(_) => return Read::Ignored(Ignored::Type),
     }
-    if let (Some(ours), Some(theirs)) = (provider, text(field("conversationProviderId")))
-        && !theirs.is_empty()
-        && theirs != ours
+    if let (Some(ours), Some(theirs)) = (provider, text(field(&["conversationProviderId", "conversation_provider_id"])))
+        && !theirs.trim().is_empty()
+        && theirs.trim() != ours
     {
         return Read::Ignored(Ignored::OtherProvider);
     }
-    let location = text(field("locationId")).and_then(|id| LocationId::parse(&id).ok());
-    let message = text(field("messageId")).and_then(|id| GhlMessageId::parse(&id).ok());
+    let location = text(field(&["locationId", "location_id"])).and_then(|id| LocationId::parse(id.trim()).ok());
+    let message = text(field(&["messageId", "message_id"])).and_then(|id| GhlMessageId::parse(id.trim()).ok());
     let (Some(location), Some(message_id)) = (location, message) else {
         return Read::Unreadable("it has no usable locationId or messageId");
     };
     Read::Message(Box::new(Intake {
         location,
         message_id,
-        contact_id: text(field("contactId")),
-        conversation_id: text(field("conversationId")),
-        phone: text(field("phone")),
-        text: text(field("message")).or_else(|| text(field("body"))),
-        attachments: attachments(field("attachments")),
-        user_id: text(field("userId")),
+        contact_id: text(field(&["contactId", "contact_id"])),
+        conversation_id: text(field(&["conversationId", "conversation_id"])),
+        phone: text(field(&["phone"])),
+        text: text(field(&["message"])).or_else(|| text(field(&["body"]))),
+        attachments: attachments(field(&["attachments"])),
+        user_id: text(field(&["userId", "user_id"])),
     }))
 }
 

@@ -28,6 +28,8 @@ pub fn target() -> Target {
             "ContactDndUpdate",
             "locationId",
             "messageId",
+            "location_id",
+            "message_id",
             "contactId",
             "conversationId",
             "conversationProviderId",
@@ -86,8 +88,7 @@ fn expected(body: &[u8], provider: Option<&str>) -> &'static str {
     let Value::Object(members) = value else { return "no object" };
     match &members.get("type").cloned().unwrap_or_default() {
         Value::Null => {}
-        Value::String(kind) if ["", "sms", "custom"].contains(&kind.to_ascii_lowercase().as_str()) => {}
-        Value::String(kind) if kind.trim().is_empty() => {}
+        Value::String(kind) if ["", "sms", "custom"].contains(&kind.trim().to_ascii_lowercase().as_str()) => {}
         Value::String(kind)
             if ["install", "uninstall", "update", "plan_change", "contactdndupdate"]
                 .contains(&kind.trim().to_ascii_lowercase().as_str()) =>
@@ -96,11 +97,18 @@ fn expected(body: &[u8], provider: Option<&str>) -> &'static str {
         }
         _ => return "other type",
     }
-    let theirs = written(&members, "conversationProviderId");
+    // In either spelling, the first that is there.
+    let id = |camel: &str, snake: &str| {
+        let there = |name: &&str| members.get(*name).is_some_and(|value| !value.is_null());
+        let name = [camel, snake].into_iter().find(|name| there(name)).unwrap_or(camel);
+        written(&members, name).trim().to_owned()
+    };
+    let theirs = id("conversationProviderId", "conversation_provider_id");
     if provider.is_some_and(|ours| !theirs.is_empty() && theirs != ours) {
         return "other provider";
     }
-    if is_id(&written(&members, "locationId")) && is_id(&written(&members, "messageId")) { "message" } else { "no ids" }
+    let ids = [id("locationId", "location_id"), id("messageId", "message_id")];
+    if ids.iter().all(|id| is_id(id)) { "message" } else { "no ids" }
 }
 
 /// What is stored of a message is usable, whatever it was made of.
