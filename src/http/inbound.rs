@@ -113,14 +113,14 @@ pub fn read_reply(body: &[u8]) -> Result<NewReply, &'static str> {
     if message.as_deref().is_none_or(|m| m.trim().is_empty()) && attachments.is_empty() {
         return Err("`message` or `attachments` is missing.");
     }
-    let location = match text(object, &["location_id", "locationId"]) {
-        Some(raw) => Some(LocationId::parse(&raw).map_err(|_| "`location_id` is not a sub-account's id.")?),
-        None => None,
+    let location = match text(object, &["location_id", "locationId"]).as_deref().map(str::trim) {
+        None | Some("") => None,
+        Some(raw) => Some(LocationId::parse(raw).map_err(|_| "`location_id` is not a sub-account's id.")?),
     };
     let gateway_id = text(object, &["id", "message_id", "messageId"]).filter(|id| !id.is_empty());
     Ok(NewReply {
         from: from.trim().to_owned(),
-        to: text(object, &["to"]),
+        to: text(object, &["to"]).filter(|to| !to.trim().is_empty()),
         text: message,
         gateway_id,
         sent_at: received_at(object)?,
@@ -139,7 +139,7 @@ pub(super) struct NoTime;
 
 /// RFC 3339, or an epoch number in seconds or milliseconds.
 pub(super) fn time(object: &Map<String, Value>, names: &[&str]) -> Result<Option<UnixMillis>, NoTime> {
-    let Some(value) = field(object, names) else { return Ok(None) };
+    let Some(value) = json::member(object, names) else { return Ok(None) };
     match value {
         Value::Number(n) => {
             let whole = n.as_i64().or_else(|| {
@@ -159,27 +159,28 @@ pub(super) fn time(object: &Map<String, Value>, names: &[&str]) -> Result<Option
     }
 }
 
+/// Links, as text or as objects with a `url`; one alone instead of a list. Blank ones are none.
 fn attachments(object: &Map<String, Value>) -> Result<Vec<String>, &'static str> {
     const WRONG: &str = "`attachments` is a list of https links.";
-    let Some(value) = field(object, &["attachments"]) else { return Ok(Vec::new()) };
-    let items = value.as_array().ok_or(WRONG)?;
-    items
-        .iter()
-        .map(|v| {
-            let link = v.as_str().ok_or(WRONG)?;
+    let items = match json::member(object, &["attachments"]) {
+        None => return Ok(Vec::new()),
+        Some(Value::Array(items)) => items.as_slice(),
+        Some(one) => std::slice::from_ref(one),
+    };
+    let links = items.iter().filter(|item| !item.is_null()).map(|item| item.get("url").unwrap_or(item).as_str());
+    links
+        .filter(|link| link.is_none_or(|link| !link.trim().is_empty()))
+        .map(|link| {
+            let link = link.ok_or(WRONG)?.trim();
             let web = link.starts_with("https://") || link.starts_with("http://");
             if web { Ok(link.to_owned()) } else { Err(WRONG) }
         })
         .collect()
 }
 
-pub(super) fn field<'a>(object: &'a Map<String, Value>, names: &[&str]) -> Option<&'a Value> {
-    names.iter().find_map(|name| object.get(*name).filter(|v| !v.is_null()))
-}
-
 /// Text, or a number written as one.
 pub(super) fn text(object: &Map<String, Value>, names: &[&str]) -> Option<String> {
-    match field(object, names)? {
+    match json::member(object, names)? {
         Value::String(s) => Some(s.clone()),
         Value::Number(n) => Some(n.to_string()),
         _ => None,

@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 
 use super::Shared;
 use super::answer::{ErrorBody, Problem};
-use super::inbound::{Accepted, authenticated, field, text, time};
+use super::inbound::{Accepted, authenticated, text, time};
 use super::layer::RawBody;
 use crate::domain::json;
 use crate::domain::receipt::{Fate, Receipt};
@@ -93,12 +93,13 @@ pub fn read_receipt(body: &[u8]) -> Result<(String, Receipt), &'static str> {
     Ok((id.to_owned(), Receipt { fate: Fate::of(&status), at, status, words: words(object) }))
 }
 
-/// The gateway's reason: `error` as text, or its `message`, or at least its `code`.
+/// The gateway's reason: `error` as text or a list of it, or its `message`, or at least its `code`.
 fn words(object: &Map<String, Value>) -> Option<String> {
-    let said = match field(object, &["error"])? {
+    let said = match json::member(object, &["error"])? {
         Value::Object(error) => {
             text(error, &["message"]).filter(|m| !m.trim().is_empty()).or_else(|| text(error, &["code"]))
         }
+        Value::Array(items) => Some(items.iter().filter_map(Value::as_str).collect::<Vec<_>>().join("; ")),
         _ => text(object, &["error"]),
     };
     said.map(|said| clean(&said, SHOWN)).filter(|said| !said.is_empty())
@@ -152,7 +153,8 @@ mod tests {
             (json!({"message": " ", "code": "E1"}), Some("E1".to_owned())),
             (json!("switched off"), Some("switched off".to_owned())),
             (json!({"message": "x".repeat(500)}), Some(format!("{}…", "x".repeat(199)))),
-            (json!(["no"]), None),
+            (json!(["no", 7, "never"]), Some("no; never".to_owned())),
+            (json!([]), None),
             (json!(null), None),
         ] {
             let body = json!({"message_id": "a", "status": "failed", "error": error});

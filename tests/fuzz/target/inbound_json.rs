@@ -90,19 +90,27 @@ fn acceptable(body: &[u8]) -> bool {
     let first =
         |names: [&'static str; 2]| names.into_iter().find(|name| members.get(*name).is_some_and(|v| !v.is_null()));
     let from = written(&members, "from");
-    let links = match members.get("attachments") {
-        None | Some(Value::Null) => Some(0),
-        Some(Value::Array(items)) => {
-            let web = |v: &Value| v.as_str().is_some_and(|l| l.starts_with("https://") || l.starts_with("http://"));
-            items.iter().all(web).then_some(items.len())
-        }
-        Some(_) => None,
+    let listed = match members.get("attachments") {
+        None => Vec::new(),
+        Some(Value::Array(items)) => items.clone(),
+        Some(one) => vec![one.clone()],
     };
+    // Of an object its `url`; nothing where there is none; anything else can't be meant.
+    let link = |item: &Value| match item.as_object().and_then(|object| object.get("url")).unwrap_or(item) {
+        Value::Null => item.is_null().then(String::new),
+        Value::String(link) => Some(link.trim().to_owned()),
+        _ => None,
+    };
+    let links: Option<Vec<String>> = listed.iter().map(link).collect();
+    let links = links.map(|links| links.into_iter().filter(|link| !link.is_empty()).collect::<Vec<_>>());
+    let web = |link: &String| link.starts_with("https://") || link.starts_with("http://");
+    let links = links.filter(|links| links.iter().all(web)).map(|links| links.len());
     let said = first(["message", "text"]).is_some_and(|name| !written(&members, name).trim().is_empty());
     let route = match first(["location_id", "locationId"]).map(|name| &members[name]) {
         None => true,
         Some(value @ (Value::String(_) | Value::Number(_))) => {
-            is_id(&value.as_str().map_or_else(|| value.to_string(), str::to_owned))
+            let route = value.as_str().map_or_else(|| value.to_string(), |route| route.trim().to_owned());
+            route.is_empty() || is_id(&route)
         }
         // Not text at all counts as absent.
         Some(_) => true,
