@@ -19,6 +19,13 @@ use crate::mutation::{Grammar, Mutator, Rng};
 const FOUND: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/fuzz");
 /// Where the seeds are, one directory for each target.
 const SEEDS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fuzz/seeds");
+/// Where the corpus is, and which of its bodies are seeds, too.
+const DATA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data");
+const CORPUS: [(&str, &[&str]); 3] = [
+    ("webhook_body", &["ghl/message", "ghl/event", "ghl/dnd"]),
+    ("inbound_json", &["cast/reply"]),
+    ("receipt_json", &["cast/receipt"]),
+];
 /// Inputs kept for their outcome, and the longest one worth keeping.
 const MOST_KEPT: usize = 4096;
 const LONGEST_KEPT: usize = 8 * 1024;
@@ -195,25 +202,33 @@ impl<'a> Session<'a> {
     }
 }
 
-/// The seeds of a target by file name.
+/// The seeds of a target by file name: its own, then the bodies of the corpus that are its like.
 fn seeds(target: &str) -> Vec<(String, Vec<u8>)> {
-    let directory = Path::new(SEEDS).join(target);
-    let entries = fs::read_dir(&directory).unwrap_or_else(|e| panic!("the seeds of {target}: {e}"));
-    let mut seeds: Vec<(String, Vec<u8>)> = entries
+    let of_corpus = CORPUS.iter().filter(|(name, _)| *name == target).flat_map(|(_, kinds)| *kinds);
+    let directories =
+        std::iter::once(Path::new(SEEDS).join(target)).chain(of_corpus.map(|kind| Path::new(DATA).join(kind)));
+    directories.flat_map(|directory| files(&directory)).collect()
+}
+
+/// The files of a directory by name, without the expectations of the corpus.
+fn files(directory: &Path) -> Vec<(String, Vec<u8>)> {
+    let entries = fs::read_dir(directory).unwrap_or_else(|e| panic!("the seeds in {}: {e}", directory.display()));
+    let mut files: Vec<(String, Vec<u8>)> = entries
         .map(|entry| {
             let path = entry.unwrap().path();
             (path.file_name().unwrap_or_default().to_string_lossy().into_owned(), fs::read(&path).unwrap())
         })
+        .filter(|(name, _)| !name.ends_with(".expect.json"))
         .collect();
-    seeds.sort();
-    seeds
+    files.sort();
+    files
 }
 
 /// The same failure from fewer bytes: leaves out ever smaller pieces for as long as it still fails.
 fn shrunk(input: Vec<u8>, mut fails: impl FnMut(&[u8]) -> bool) -> Vec<u8> {
     let mut small = input;
     let mut tries = 0;
-    let mut piece = small.len();
+    let (mut piece, mut before) = (small.len(), small.len());
     while piece > 0 {
         let mut at = 0;
         while at < small.len() && tries < MOST_SHRINKS {
@@ -224,6 +239,10 @@ fn shrunk(input: Vec<u8>, mut fails: impl FnMut(&[u8]) -> bool) -> Vec<u8> {
             if fails(&candidate) { small = candidate } else { at += piece.div_ceil(16) }
         }
         piece = if piece > 16 { piece / 2 } else { piece - 1 };
+        // What is empty now may go as a whole: once more, while that helps.
+        if piece == 0 && small.len() < before {
+            (piece, before) = (small.len(), small.len());
+        }
     }
     small
 }
