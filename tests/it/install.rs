@@ -26,6 +26,7 @@ pub fn cases() -> Cases<Place> {
         install_leads_to_the_crm_with_nine_scopes_and_a_state_that_is_also_a_cookie,
         an_https_page_says_so_in_its_redirect_and_its_cookie,
         the_whole_way_through_the_authorize_page_connects,
+        an_install_begun_in_the_marketplace_comes_without_a_state_and_connects,
         a_state_that_is_not_this_browsers_is_400_and_leaves_the_code_unspent,
         an_error_and_a_missing_code_are_clear_pages_and_what_they_quote_is_escaped,
         a_spent_or_expired_code_is_400_and_a_crm_that_is_down_502_until_it_is_back,
@@ -33,7 +34,7 @@ pub fn cases() -> Cases<Place> {
         a_reloaded_callback_shows_success_for_ten_minutes_and_exchanges_once,
         two_callbacks_at_once_exchange_the_code_once_and_both_show_success,
         a_browser_that_leaves_during_the_exchange_leaves_the_location_connected,
-        an_agency_is_stored_with_its_own_token_and_told_that_its_sub_accounts_follow,
+        a_reply_that_says_company_is_stored_and_renewed_as_an_agency_though_a_location_was_asked_for,
     ];
     all.extend(token::cases());
     all.extend(refresh::cases());
@@ -97,6 +98,14 @@ async fn the_whole_way_through_the_authorize_page_connects(place: Place) {
     assert_eq!((stored.kind, stored.health), (GrantKind::Location, Health::Active));
     assert_eq!(stored.company.map(|c| c.to_string()).as_deref(), Some(COMPANY));
     works(&w, LOCATION).await;
+    w.end();
+}
+
+async fn an_install_begun_in_the_marketplace_comes_without_a_state_and_connects(place: Place) {
+    let w = World::start(place, &[]).await;
+    let code = w.ghl.marketplace_code(Install::location(LOCATION, COMPANY));
+    page(w.get(&format!("/oauth-callback?code={code}")).await, 200).await;
+    assert!(w.installation(LOCATION).await.is_some_and(|installation| installation.grant.is_some()));
     w.end();
 }
 
@@ -215,7 +224,7 @@ async fn a_browser_that_leaves_during_the_exchange_leaves_the_location_connected
     w.end();
 }
 
-async fn an_agency_is_stored_with_its_own_token_and_told_that_its_sub_accounts_follow(place: Place) {
+async fn a_reply_that_says_company_is_stored_and_renewed_as_an_agency_though_a_location_was_asked_for(place: Place) {
     let w = World::start(place, &[]).await;
     let code = w.ghl.marketplace_code(Install::company(COMPANY, &[LOCATION, OTHER]));
     let shown = page(w.callback(&code).await, 200).await;

@@ -9,6 +9,7 @@ mod agency;
 mod architecture;
 mod corpus;
 mod crash;
+mod declared;
 mod fault;
 mod inbound;
 mod install;
@@ -26,6 +27,7 @@ mod settings;
 mod shutdown;
 mod store_contract;
 mod support;
+mod trap;
 mod webhook;
 
 use std::future::Future;
@@ -86,6 +88,7 @@ fn main() -> ExitCode {
     }
     for (area, cases) in [
         ("corpus", corpus::cases()),
+        ("declared", declared::cases()),
         ("webhook", webhook::cases()),
         ("install", install::cases()),
         ("agency", agency::cases()),
@@ -113,6 +116,7 @@ fn main() -> ExitCode {
         }
     }
     trials.extend(corpus::trials());
+    trials.extend(trap::trials());
     trials.extend(replica::rate::trials());
     let replicas = [
         crash::replica_cases(),

@@ -54,9 +54,9 @@ fn reached(result: Result<impl Sized, GhlError>) -> Option<Reached> {
     }
 }
 
-#[test]
-fn each_endpoint_has_the_version_of_the_contract() {
-    for (call, method, path, version) in [
+/// Every call there is.
+fn table() -> [(Call, Method, &'static str, Option<&'static str>); 11] {
+    [
         (Call::Token, Method::POST, "/oauth/token", None),
         (Call::MessageStatus, Method::PUT, "/conversations/messages/{id}/status", Some("2021-04-15")),
         (Call::Inbound, Method::POST, "/conversations/messages/inbound", Some("2021-04-15")),
@@ -64,9 +64,27 @@ fn each_endpoint_has_the_version_of_the_contract() {
         (Call::FindContact, Method::GET, "/contacts/search/duplicate", Some("2021-07-28")),
         (Call::InstalledLocations, Method::GET, "/oauth/installedLocations", Some("2021-07-28")),
         (Call::LocationToken, Method::POST, "/oauth/locationToken", Some("2021-07-28")),
-    ] {
+        (Call::Contact, Method::PUT, "/contacts/{id}", Some("2021-07-28")),
+        (Call::Thread, Method::GET, "/conversations/{id}/messages", Some("2021-04-15")),
+        (Call::SearchConversation, Method::GET, "/conversations/search", Some("2021-04-15")),
+        (Call::CreateConversation, Method::POST, "/conversations", Some("2021-04-15")),
+    ]
+}
+
+#[test]
+fn each_endpoint_has_the_version_of_the_contract() {
+    for (call, method, path, version) in table() {
         let endpoint = call.endpoint();
         assert_eq!((endpoint.method, endpoint.path, endpoint.version), (method, path, version));
+    }
+}
+
+/// ⚠ With an agency's token that call removes the app from every location (GHL contract §8).
+#[test]
+fn no_call_removes_an_installation() {
+    for (call, ..) in table() {
+        let endpoint = call.endpoint();
+        assert!(endpoint.method != Method::DELETE && !endpoint.path.contains("marketplace"), "{call:?}");
     }
 }
 

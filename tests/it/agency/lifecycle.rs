@@ -23,6 +23,7 @@ pub fn cases() -> Cases<Place> {
         five_hundred_installs_before_the_callback_are_answered_at_once_and_connected_after_it,
         an_install_in_a_connected_agency_connects_the_location,
         an_event_told_again_is_a_duplicate_even_days_later_and_after_it_was_stripped,
+        a_hook_first_seen_a_month_after_it_was_sent_is_applied_and_not_rejected_for_its_age,
         an_event_of_another_app_or_of_none_is_ignored_and_stored_nowhere,
         an_uninstall_purges_the_token_stops_what_is_queued_and_a_new_install_is_told_of_it,
         an_uninstall_that_arrives_after_the_new_install_does_no_harm,
@@ -118,6 +119,17 @@ async fn an_event_told_again_is_a_duplicate_even_days_later_and_after_it_was_str
     }
     w.work_all().await;
     assert!(w.installation(LOCATION).await.expect("known").installed());
+    w.end();
+}
+
+async fn a_hook_first_seen_a_month_after_it_was_sent_is_applied_and_not_rejected_for_its_age(place: Place) {
+    let w = World::connected(place).await;
+    w.pass(16 * MINUTE).await;
+    let hook = w.ghl.lifecycle_hook("UPDATE", Some(LOCATION), Some(COMPANY));
+    let hook = LifecycleHook { version_id: Some("v9".into()), ..hook };
+    w.pass(Duration::from_secs(30 * 86_400)).await;
+    assert_eq!(applied(&w, &hook).await, EventState::Applied);
+    assert_eq!(w.installation(LOCATION).await.and_then(|i| i.version_id).as_deref(), Some("v9"));
     w.end();
 }
 
