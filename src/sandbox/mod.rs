@@ -8,6 +8,7 @@
 mod answer;
 mod bridge;
 mod browser;
+mod campaign;
 mod latency;
 mod live;
 mod load;

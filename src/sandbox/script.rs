@@ -23,6 +23,16 @@ pub(super) fn sub_accounts() -> Vec<String> {
     (1..=AGENCY.1).map(|n| format!("LOCsandbox{n:010}")).collect()
 }
 
+/// The sub-account with a campaign, its company, and how many messages that has.
+pub(super) const BUSY: (&str, &str) = ("LOCsandboxbusy000001", "COMsandboxbusy000001");
+pub(super) const CAMPAIGN: usize = 30;
+
+/// The messages of the campaign: the number as the CRM has it, as Cast takes it, and the text.
+pub(super) fn campaign() -> Vec<(String, String, String)> {
+    let message = |n| (format!("+6391800000{n:02}"), format!("091800000{n:02}"), format!("Sale ends today! Code {n}."));
+    (1..=CAMPAIGN).map(message).collect()
+}
+
 /// What a person replies who wants no more messages, and who wants them again.
 pub(super) const STOP: &str = "Stop.";
 pub(super) const START: &str = "START";

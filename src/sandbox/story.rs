@@ -1,5 +1,5 @@
-//! The story: install, an agency's install, twelve messages, a repeat, a forgery, a reply, a STOP and a START, a receipt, and
-//! what became of them.
+//! The story: install, a campaign in whose middle a token ends, an agency's install, twelve messages, a repeat, a forgery, a
+//! reply, a STOP and a START, a receipt, and what became of them.
 //!
 //! Owns the order of events and the sentences about what the vendors send. Invariant: whatever goes wrong on the way, the
 //! table at the end is shown, so that it says where.
@@ -10,6 +10,7 @@ use anyhow::Context as _;
 
 use super::answer::{Answers, Due};
 use super::browser;
+use super::campaign::Campaign;
 use super::live::Live;
 use super::script::{self, Line};
 use super::stage::Stage;
@@ -28,7 +29,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// Tells it; whether everything was as it should be.
 pub(super) async fn tell(live: &mut Live<'_>) -> bool {
-    let mut story = Story { live, sent: Vec::new(), wishes: Vec::new(), answers: Answers::default() };
+    let mut story = Story { live, sent: Vec::new(), wishes: Vec::new(), answers: Answers::default(), campaign: None };
     let played = story.play().await;
     if let Err(e) = &played {
         story.live.look();
@@ -57,6 +58,7 @@ struct Story<'a, 'b> {
     /// What GHL sent after the STOP, and after the START.
     wishes: Vec<Webhook>,
     answers: Answers,
+    campaign: Option<Campaign>,
 }
 
 impl Story<'_, '_> {
@@ -64,6 +66,7 @@ impl Story<'_, '_> {
         browser::install(self.live.stage, "Connected").await?;
         self.live.look();
         self.live.say("Somebody opened /install, chose a sub-account on GHL's page and came back: connected.");
+        self.campaign = Some(Campaign::begin(self.live).await?);
         self.agency().await?;
         for line in script::lines() {
             self.message(line).await;
@@ -132,8 +135,8 @@ impl Story<'_, '_> {
 
     async fn sms_taken(&mut self) -> anyhow::Result<()> {
         let wanted: usize = self.sent.iter().map(|sent| sent.line.parts).sum();
-        let progress = |stage: &Stage| format!("Cast has taken {} of {wanted} SMS.", stage.cast.taken_count());
-        self.live.wait("Cast to take every SMS", progress, |stage| stage.cast.taken_count() >= wanted).await
+        let progress = |stage: &Stage| format!("Cast has taken {} of {wanted} SMS.", tally::taken(&stage.cast));
+        self.live.wait("Cast to take every SMS", progress, |stage| tally::taken(&stage.cast) >= wanted).await
     }
 
     /// The first person answers; the gateway passes it on twice.
@@ -168,8 +171,8 @@ impl Story<'_, '_> {
         self.wish("They replied START", script::START, "sim-1-000003").await;
         self.one_more("GHL sent them a message", script::WELCOME, "message after the START", 1).await;
         let wanted = self.sent.iter().map(|sent| sent.line.parts).sum::<usize>() + 1;
-        let back = |stage: &Stage| stage.cast.taken_count() >= wanted && tally::opt_outs_told(&stage.ghl) >= 2;
-        let progress = |stage: &Stage| format!("Cast has taken {} of {wanted} SMS.", stage.cast.taken_count());
+        let back = |stage: &Stage| tally::taken(&stage.cast) >= wanted && tally::opt_outs_told(&stage.ghl) >= 2;
+        let progress = |stage: &Stage| format!("Cast has taken {} of {wanted} SMS.", tally::taken(&stage.cast));
         self.live.wait("Cast to take the message and GHL to clear the setting", progress, back).await
     }
 
@@ -200,7 +203,10 @@ impl Story<'_, '_> {
     }
 
     async fn statuses_told(&mut self) -> anyhow::Result<()> {
-        let wanted = self.sent.len() + self.wishes.len();
+        if let Some(campaign) = &mut self.campaign {
+            campaign.sent().await;
+        }
+        let wanted = self.sent.len() + self.wishes.len() + script::CAMPAIGN;
         self.live.say("Now the bridge tells GHL what became of each message: not before 5 s, GHL refuses it earlier.");
         let progress =
             |stage: &Stage| format!("GHL knows what became of {} of {wanted} messages.", stage.ghl.told_count());
@@ -233,7 +239,9 @@ impl Story<'_, '_> {
         let began = stage.clock.mono();
         loop {
             let rows = match tally::rows(stage, &self.sent, &self.wishes, &self.answers).await {
-                Ok(rows) => rows,
+                Ok(rows) => {
+                    self.campaign.iter().flat_map(|campaign| campaign.rows(&stage.ghl)).chain(rows).collect::<Vec<_>>()
+                }
                 Err(e) => {
                     screen.say(&format!("WRONG: the bridge can't be asked what it saw: {e:#}."));
                     return false;

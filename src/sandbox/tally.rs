@@ -8,7 +8,7 @@ use super::stage::{SENDER_ID, Stage};
 use super::table::Row;
 use crate::domain::installation::Installation;
 use crate::domain::message::Message;
-use crate::fake::cast::CastCall;
+use crate::fake::cast::{CastCall, FakeCast};
 use crate::fake::ghl::{ContactSeen, Direction, FakeGhl, GhlCall, InboundSeen, StatusError, StatusSeen, Webhook};
 use crate::signature::Scheme;
 use crate::store::Unreadable;
@@ -112,20 +112,20 @@ async fn bridge_rows(stage: &Stage, plan: &Planned, answers: &Answers) -> anyhow
     let counts = stage.bridge.metrics().await?;
     let (messages, unreadable) = (stage.bridge.count::<Message>().await?, stage.bridge.count::<Unreadable>().await?);
     Ok(vec![
-        // The agency itself, and the sub-account that connected on its own.
-        row("installations in its store", script::AGENCY.1 + 2, stage.bridge.count::<Installation>().await?),
-        row("messages in its store", plan.messages + 2, messages),
+        // The agency itself, and the two sub-accounts that connected on their own.
+        row("installations in its store", script::AGENCY.1 + 3, stage.bridge.count::<Installation>().await?),
+        row("messages in its store", plan.messages + 2 + script::CAMPAIGN, messages),
         row("webhooks it could not read", 0, unreadable),
         row("duplicates", 1, counts.of("webhooks", "duplicate")),
         row("signatures that did not fit", 1, counts.of("signatures", "signature_invalid")),
-        row("messages accepted by Cast", plan.good + 1, counts.of("messages_settled", "accepted")),
+        row("messages accepted by Cast", plan.good + 1 + script::CAMPAIGN, counts.of("messages_settled", "accepted")),
         row(
             "messages failed for their number",
             plan.messages - plan.good,
             counts.of("messages_settled", "invalid_phone"),
         ),
         row("messages held back after a STOP", 1, counts.of("messages_settled", "opted_out")),
-        row("statuses told, one of them corrected", plan.messages + 3, counts.of("reports", "told")),
+        row("statuses told, one of them corrected", plan.messages + 3 + script::CAMPAIGN, counts.of("reports", "told")),
         row("receipts that found their message", 1, counts.of("receipts", "failed")),
         row("replies posted", 3, counts.of("replies", "posted")),
         row("answers other than the one due", 0, answers.wrong()),
@@ -137,14 +137,20 @@ fn cast_rows(stage: &Stage, plan: &Planned, sent: &[Sent], answers: &Answers) ->
     let (cast, taken) = (&stage.cast, stage.cast.taken());
     let whole = sent.iter().filter(|sent| sent.line.parts > 0 && is_whole(&sent.line, &taken)).count();
     vec![
-        row("calls", plan.sms + 1, cast.calls().len()),
-        row("SMS taken", plan.sms + 1, taken.len()),
+        row("calls", plan.sms + 1 + script::CAMPAIGN, cast.calls().len()),
+        row("SMS taken", plan.sms + 1 + script::CAMPAIGN, taken.len()),
         row("messages whole, their parts in order", plan.good, whole),
         row("calls that break its contract", 0, cast.breaches().len() + cast.unexpected().len()),
         row("replies passed on and answered accepted", 3, answers.right(Due::ReplyAccepted)),
         row("receipts passed on and answered accepted", 1, answers.right(Due::ReceiptAccepted)),
         row("passed on again and answered duplicate", 1, answers.right(Due::ReplyRepeated)),
     ]
+}
+
+/// How many SMS Cast took beside those of the campaign.
+pub(super) fn taken(cast: &FakeCast) -> usize {
+    let numbers: Vec<String> = script::campaign().into_iter().map(|(_, to, _)| to).collect();
+    cast.taken().iter().filter(|call| call.to.as_ref().is_none_or(|to| !numbers.contains(to))).count()
 }
 
 /// How many tokens of sub-accounts GHL gave.

@@ -4,7 +4,7 @@
 //! message, an agency's tokens, reports that came too early), which become one sentence. Numbers are masked and texts left out: with `--stay`
 //! a person may type their own.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::domain::phone::mask;
 use crate::fake::cast::{CastCall, FakeCast};
@@ -25,6 +25,17 @@ pub(super) struct Watch {
     /// Names of messages, by GHL's id.
     names: HashMap<String, String>,
     strangers: Vec<Stranger>,
+    campaign: Campaign,
+}
+
+/// Messages that are told of together, once all are there.
+#[derive(Default)]
+struct Campaign {
+    location: String,
+    ids: HashSet<String>,
+    numbers: HashSet<String>,
+    taken: usize,
+    delivered: usize,
 }
 
 struct Awaited {
@@ -40,6 +51,13 @@ impl Watch {
         if parts > 0 {
             self.awaited.insert(to.to_owned(), Awaited { name, parts, taken: 0 });
         }
+    }
+
+    /// From now on the message belongs to the location's campaign.
+    pub(super) fn gather(&mut self, location: &str, message_id: &str, to: &str) {
+        location.clone_into(&mut self.campaign.location);
+        self.campaign.ids.insert(message_id.to_owned());
+        self.campaign.numbers.insert(to.to_owned());
     }
 
     /// What is new.
@@ -90,6 +108,11 @@ impl Watch {
             return Some(format!("Cast did not take an SMS{to}: {why}."));
         }
         let to = call.to.as_deref().unwrap_or_default();
+        if self.campaign.numbers.contains(to) {
+            self.campaign.taken += 1;
+            let all = self.campaign.numbers.len();
+            return (self.campaign.taken == all).then(|| format!("Cast took the {all} SMS of the campaign."));
+        }
         let Some(awaited) = self.awaited.get_mut(to).filter(|awaited| awaited.taken < awaited.parts) else {
             return Some(format!("Cast took an SMS to {}.", mask(to)));
         };
@@ -110,6 +133,9 @@ impl Watch {
         match (call.method.as_str(), call.path.as_str(), fine) {
             // What became of these is told by the reply itself, and by the pages the person sees.
             ("POST", "/conversations/messages/inbound", true) | ("GET", "/oauth/chooselocation", _) => Told::Nothing,
+            ("POST", "/oauth/token", true) if call.location.as_ref() == Some(&self.campaign.location) => {
+                Told::Sentence("GHL gave the bridge a new token in the middle of the campaign.".to_owned())
+            }
             ("POST", "/oauth/token", true) => Told::Sentence("GHL gave the bridge tokens.".to_owned()),
             ("POST", "/oauth/locationToken", true) => Told::Minted,
             ("GET", "/oauth/installedLocations", true) => {
@@ -128,6 +154,12 @@ impl Watch {
 
     fn reported(&mut self, id: &str, fine: bool, call: &GhlCall, told: Option<StatusSeen>) -> Told {
         let name = self.names.get(id);
+        if fine && self.campaign.ids.contains(id) && told.as_ref().is_some_and(|told| told.status == "delivered") {
+            self.campaign.delivered += 1;
+            let all = self.campaign.ids.len();
+            let sentence = || Told::Sentence(format!("GHL shows the {all} messages of the campaign as delivered."));
+            return if self.campaign.delivered == all { sentence() } else { Told::Nothing };
+        }
         if fine {
             let name = name.map_or_else(|| format!("message {id}"), |name| format!("the {name}"));
             return Told::Sentence(shown(&name, told.as_ref()));
@@ -136,7 +168,7 @@ impl Watch {
         if !not_yet {
             return Told::Sentence(format!("GHL refused the status of a message{}.", why(call)));
         }
-        if name.is_none() {
+        if name.is_none() && !self.campaign.ids.contains(id) {
             self.strangers.extend(call.location.clone().map(|location| (location, id.to_owned())));
         }
         Told::TooEarly
@@ -255,6 +287,24 @@ mod tests {
         assert_eq!(watch.sent(&sms("09170000001", true)), None);
         assert_eq!(watch.sent(&sms("09170000001", true)).as_deref(), Some("Cast took the long message, in 2 parts."));
         assert_eq!(watch.sent(&sms("09170000001", true)).as_deref(), Some("Cast took an SMS to +63917*****01."));
+    }
+
+    #[test]
+    fn a_campaign_is_told_of_when_all_of_it_is_there_and_its_new_token_at_once() {
+        let mut watch = Watch::default();
+        for n in 1..=2 {
+            watch.gather("LOC", &format!("M{n}"), &format!("0918000000{n}"));
+        }
+        let delivered = || StatusSeen { at: UnixMillis(0), status: "delivered".to_owned(), error: None };
+        assert_eq!(watch.sent(&sms("09180000001", true)), None);
+        assert_eq!(watch.sent(&sms("09180000002", true)).as_deref(), Some("Cast took the 2 SMS of the campaign."));
+        assert_eq!(sentence(watch.called(&status_call("M1", 200, None), |_| Some(delivered()))), None);
+        let last = watch.called(&status_call("M2", 200, None), |_| Some(delivered()));
+        assert_eq!(sentence(last).as_deref(), Some("GHL shows the 2 messages of the campaign as delivered."));
+        let renewed =
+            GhlCall { method: "POST".to_owned(), path: "/oauth/token".to_owned(), ..status_call("", 200, None) };
+        let said = "GHL gave the bridge a new token in the middle of the campaign.";
+        assert_eq!(sentence(watch.called(&renewed, |_| None)).as_deref(), Some(said));
     }
 
     #[test]

@@ -29,6 +29,16 @@ async fn the_sandbox_tells_its_story_and_finds_everything_as_it_should_be(dir: P
     let ended = run(&["sandbox"], &in_dir(&dir), &dir).await;
     assert_eq!(ended.code, Some(0), "{}\n{}", ended.out, ended.err);
     assert!(ended.out.contains("Everything was as it should be."), "{}", ended.out);
+    for scene in [
+        "token expired under load: refreshes",
+        "sub-accounts of an agency given a token",
+        "messages after a STOP shown as failed, with the reason",
+        "messages after a START shown as delivered",
+        "shown as delivered, then failed by a receipt",
+    ] {
+        let row = ended.out.lines().find(|line| line.trim_start().starts_with(scene));
+        assert!(row.is_some_and(|row| row.ends_with("OK")), "{scene} in\n{}", ended.out);
+    }
     assert!(!ended.out.contains('\u{1b}'), "no colours and no moving lines in a file:\n{}", ended.out);
     assert_left_nothing(&dir);
 }
