@@ -1,8 +1,10 @@
 //! JSON as JavaScript and Windows write it: read strictly, and once more where half an emoji is all that is wrong.
 //!
-//! Invariant: what a strict reader takes is taken as it is. Pure: imports nothing.
+//! Invariant: what a strict reader takes is taken as it is. Pure: imports `time`.
 
 use serde_json::{Map, Value};
+
+use super::time::UnixMillis;
 
 /// Reads a body; `None` when it is not JSON.
 ///
@@ -18,6 +20,24 @@ pub fn read(body: &[u8]) -> Option<Value> {
 #[must_use]
 pub fn member<'a>(object: &'a Map<String, Value>, names: &[&str]) -> Option<&'a Value> {
     names.iter().find_map(|name| object.get(*name).filter(|value| !value.is_null()))
+}
+
+/// An instant: RFC 3339, or an epoch number in seconds or milliseconds ([`UnixMillis::from_epoch`]), also one written as text; a
+/// fraction is dropped. `None` for anything else.
+#[must_use]
+pub fn instant(value: &Value) -> Option<UnixMillis> {
+    match value {
+        Value::Number(n) => {
+            #[expect(clippy::cast_possible_truncation, reason = "it saturates")]
+            let whole = n.as_i64().or_else(|| n.as_f64().map(|f| f as i64));
+            whole.map(UnixMillis::from_epoch)
+        }
+        Value::String(s) => match s.trim().parse::<i64>() {
+            Ok(n) => Some(UnixMillis::from_epoch(n)),
+            Err(_) => s.trim().parse::<jiff::Timestamp>().ok().map(|t| UnixMillis(t.as_millisecond())),
+        },
+        _ => None,
+    }
 }
 
 fn without_lone_surrogates(body: &[u8]) -> Vec<u8> {

@@ -163,20 +163,8 @@ fn text(body: &Map<String, Value>, names: &[&str]) -> Option<String> {
     })
 }
 
-/// RFC 3339, or an epoch in seconds or milliseconds, as a number or as text; anything else is no time.
 fn sent_at(body: &Map<String, Value>) -> Option<UnixMillis> {
-    match body.get("timestamp")? {
-        Value::Number(n) => {
-            #[expect(clippy::cast_possible_truncation, reason = "saturates; a fraction of a millisecond is dropped")]
-            let whole = n.as_i64().or_else(|| n.as_f64().map(|f| f as i64));
-            whole.map(UnixMillis::from_epoch)
-        }
-        Value::String(s) => match s.trim().parse::<i64>() {
-            Ok(n) => Some(UnixMillis::from_epoch(n)),
-            Err(_) => s.trim().parse::<jiff::Timestamp>().ok().map(|t| UnixMillis(t.as_millisecond())),
-        },
-        _ => None,
-    }
+    json::instant(body.get("timestamp")?)
 }
 
 /// What an event comes to.

@@ -137,25 +137,12 @@ fn received_at(object: &Map<String, Value>) -> Result<Option<UnixMillis>, &'stat
 /// Neither RFC 3339 nor an epoch number.
 pub(super) struct NoTime;
 
-/// RFC 3339, or an epoch number in seconds or milliseconds.
+/// An instant, if there is one; a blank is none.
 pub(super) fn time(object: &Map<String, Value>, names: &[&str]) -> Result<Option<UnixMillis>, NoTime> {
-    let Some(value) = json::member(object, names) else { return Ok(None) };
-    match value {
-        Value::Number(n) => {
-            let whole = n.as_i64().or_else(|| {
-                #[expect(clippy::cast_possible_truncation, reason = "saturates; a fraction of a second is dropped")]
-                n.as_f64().map(|f| f as i64)
-            });
-            whole.map(|n| Some(UnixMillis::from_epoch(n))).ok_or(NoTime)
-        }
-        Value::String(s) if s.trim().is_empty() => Ok(None),
-        Value::String(s) => match s.trim().parse::<i64>() {
-            Ok(n) => Ok(Some(UnixMillis::from_epoch(n))),
-            Err(_) => {
-                s.trim().parse::<jiff::Timestamp>().map(|t| Some(UnixMillis(t.as_millisecond()))).map_err(|_| NoTime)
-            }
-        },
-        _ => Err(NoTime),
+    match json::member(object, names) {
+        None => Ok(None),
+        Some(Value::String(s)) if s.trim().is_empty() => Ok(None),
+        Some(value) => json::instant(value).map(Some).ok_or(NoTime),
     }
 }
 
