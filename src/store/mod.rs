@@ -196,6 +196,8 @@ pub enum Query {
     Page { after: Option<DocId>, limit: usize },
     /// What somebody else calls so (see [`Keys::names`]): any part of it, so ask the document which.
     Named { name: String, limit: usize },
+    /// The newest of a location, newest first.
+    Newest { location: String, limit: usize },
     /// What stands in a state, newest first, after a given place.
     State { state: String, location: Option<String>, after: Option<Place>, limit: usize },
 }

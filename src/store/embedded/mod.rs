@@ -305,6 +305,10 @@ fn clause(collection: Collection, query: Query) -> (Cow<'static, str>, Vec<Value
             let filter = format!("seq IN (SELECT seq FROM {table}_names WHERE name = ?) ORDER BY seq");
             return (filter.into(), vec![Value::Text(name)], limit);
         }
+        Query::Newest { location, limit } => {
+            let filter = "location = ? AND accepted_at IS NOT NULL ORDER BY accepted_at DESC, id DESC";
+            (filter, vec![Value::Text(location)], limit)
+        }
         Query::State { state, location, after, limit } => {
             // Beyond every place there is.
             let (at, id) = after.map_or((i64::MAX, char::MAX.to_string()), |place| (place.accepted_at.0, place.id.0));

@@ -148,6 +148,8 @@ fn table(name: &str) -> String {
         CREATE INDEX IF NOT EXISTS {name}_open_lane ON {name} (lane, seq) WHERE open = 1 AND lane IS NOT NULL;
         CREATE INDEX IF NOT EXISTS {name}_state ON {name} (state, accepted_at, id)
             WHERE state IS NOT NULL AND accepted_at IS NOT NULL;
+        CREATE INDEX IF NOT EXISTS {name}_newest ON {name} (location, accepted_at, id)
+            WHERE location IS NOT NULL AND accepted_at IS NOT NULL;
         CREATE INDEX IF NOT EXISTS {name}_strip ON {name} (strip_at) WHERE strip_at IS NOT NULL;
         CREATE INDEX IF NOT EXISTS {name}_settled ON {name} (settled_at) WHERE settled_at IS NOT NULL;"
     )

@@ -216,6 +216,7 @@ fn every_look_up_is_an_index_in_its_own_order() {
         (Query::OpenLane { lane: "L".into(), limit }, "messages_open_lane"),
         (Query::Page { after: None, limit }, "sqlite_autoindex_messages_1"),
         (Query::State { state: "parked".into(), location: None, after: None, limit }, "messages_state"),
+        (Query::Newest { location: "L".into(), limit }, "messages_newest"),
     ] {
         let steps = plan(&db, &select::<Message>(&clause(Collection::Messages, query).0));
         assert!(matches!(steps.as_slice(), [step] if step.contains(index)), "{steps:?}");

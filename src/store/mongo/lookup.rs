@@ -44,6 +44,10 @@ pub(super) fn of(query: Query) -> Option<Lookup> {
             (rest, doc! { "_id": 1 }, limit)
         }
         Query::Named { name, limit } => (doc! { "k.names": name }, order(), limit),
+        Query::Newest { location, limit } => {
+            // A tombstone has no location.
+            (doc! { "k.location": location, "k.accepted_at": { "$lte": i64::MAX } }, newest_first(), limit)
+        }
         Query::State { state, location, after, limit } => {
             let mut found_by = doc! { "k.state": state };
             found_by.extend(location.map(|location| ("k.location".to_owned(), location.into())));
@@ -54,7 +58,7 @@ pub(super) fn of(query: Query) -> Option<Lookup> {
                 let ties = doc! { "k.accepted_at": at, "_id": { "$lt": id.0 } };
                 found_by.insert("$or", vec![doc! { "k.accepted_at": { "$lt": at } }, ties]);
             }
-            (found_by, doc! { "k.accepted_at": -1, "_id": -1 }, limit)
+            (found_by, newest_first(), limit)
         }
     };
     if limit == 0 {
@@ -86,6 +90,10 @@ pub(super) fn order() -> Document {
     ascending(ORDER)
 }
 
+fn newest_first() -> Document {
+    doc! { "k.accepted_at": -1, "_id": -1 }
+}
+
 fn then_by_acceptance(first: &str) -> Document {
     ascending(once(first).chain(ORDER))
 }
@@ -98,7 +106,9 @@ fn ascending<'a>(fields: impl IntoIterator<Item = &'a str>) -> Document {
 /// need another name.
 pub(super) fn indexes(collection: Collection) -> Vec<IndexModel> {
     let names: &[&str] = match collection {
-        Collection::Messages => &["open", "due", "report", "waits", "lane", "names", "state", "strip", "settled"],
+        Collection::Messages => {
+            &["open", "due", "report", "waits", "lane", "names", "state", "newest", "strip", "settled"]
+        }
         Collection::Inbound => &["open", "due", "report", "lane", "state", "strip", "settled"],
         Collection::Unreadable => &["state", "strip", "settled"],
         Collection::Installations => &["open", "due", "report", "waits", "lane"],
@@ -125,6 +135,7 @@ fn keys(index: &str) -> Document {
         "lane" => &["k.lane", "k.open"],
         "names" => return doc! { "k.names": 1 },
         "state" => return doc! { "k.state": 1, "k.accepted_at": 1, "_id": 1 },
+        "newest" => return doc! { "k.location": 1, "k.accepted_at": 1, "_id": 1 },
         "strip" => return doc! { "k.strip_at": 1 },
         _ => return doc! { "k.settled_at": 1 },
     };
@@ -186,6 +197,8 @@ mod tests {
         {
             assert!(served(collection, &filter, &sort), "{collection:?}");
         }
+        let Lookup { filter, sort, .. } = lookup(Query::Newest { location: "L".into(), limit: 5 });
+        assert!(served(Collection::Messages, &filter, &sort));
         let Lookup { filter, .. } = lookup(Query::Named { name: "n".into(), limit: 5 });
         assert!(served(Collection::Messages, &filter, &Document::new()));
     }

@@ -18,6 +18,7 @@ pub(super) fn cases() -> Cases<Store> {
     cases![
         a_message_is_found_by_the_id_of_the_crm_and_by_each_of_the_gateway,
         a_state_is_walked_newest_first_page_by_page_and_by_location,
+        the_newest_of_a_location_are_found_whatever_their_state_and_stripped_ones_are_not,
         an_unreadable_webhook_stands_among_the_dead_until_it_is_dropped,
         a_stripped_message_leaves_its_state_and_time_and_answers_to_no_name,
     ]
@@ -98,6 +99,27 @@ async fn a_state_is_walked_newest_first_page_by_page_and_by_location(store: Stor
     let waiting = Query::State { state: "queued".into(), location: None, after: None, limit: 9 };
     assert_eq!(found(&store, waiting).await, [10]);
     assert_eq!(found(&store, state(None, None, 0)).await, [0_u64; 0]);
+}
+
+async fn the_newest_of_a_location_are_found_whatever_their_state_and_stripped_ones_are_not(store: Store) {
+    insert(&store, &settled(&message(1))).await;
+    for n in 2..=5 {
+        let parked = message(n).with(Progress { state: State::Parked, ..message(n).progress.clone() });
+        insert(&store, &if n == 3 { parked } else { message(n) }).await;
+    }
+    let elsewhere = Message::accept(Intake { location: location("L2"), ..intake(8) }, at(8), "replica", 8);
+    insert(&store, &elsewhere).await;
+    // Of one moment with another.
+    insert(&store, &Message::accept(intake(9), at(4), "replica", 9)).await;
+    let newest = |place: &str, limit| Query::Newest { location: place.into(), limit };
+    assert_eq!(found(&store, newest("L1", 99)).await, [5, 9, 4, 3, 2, 1]);
+    assert_eq!(found(&store, newest("L1", 3)).await, [5, 9, 4]);
+    assert_eq!(found(&store, newest("L2", 99)).await, [8]);
+    assert_eq!(found(&store, newest("L3", 99)).await, [0_u64; 0]);
+    assert_eq!(found(&store, newest("L1", 0)).await, [0_u64; 0]);
+    let forget = at(0).before(Duration::from_secs(1));
+    assert_eq!(store.purge(Collection::Messages, at(1_000), forget, 9).await.unwrap(), 1);
+    assert_eq!(found(&store, newest("L1", 99)).await, [5, 9, 4, 3, 2]);
 }
 
 async fn an_unreadable_webhook_stands_among_the_dead_until_it_is_dropped(store: Store) {
