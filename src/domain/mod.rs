@@ -25,6 +25,7 @@ pub mod refresh;
 pub mod report;
 pub mod resend;
 pub mod retry;
+pub mod scope;
 pub mod secret;
 pub mod segment;
 pub mod settings;

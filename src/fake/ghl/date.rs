@@ -1,6 +1,8 @@
-//! Dates as GHL writes and reads them: RFC 3339.
+//! Dates as GHL writes and reads them: RFC 3339, and HTTP's in a header.
 //!
 //! Owns a civil-calendar conversion and a strict check of the form, both the fake's own. Pure.
+
+use std::time::{Duration, UNIX_EPOCH};
 
 use crate::domain::time::UnixMillis;
 
@@ -10,6 +12,12 @@ pub(super) fn rfc3339(at: UnixMillis) -> String {
     let (year, month, day) = civil(days);
     let (h, m, s) = (ms / 3_600_000, ms / 60_000 % 60, ms / 1000 % 60);
     format!("{year:04}-{month:02}-{day:02}T{h:02}:{m:02}:{s:02}.{:03}Z", ms % 1000)
+}
+
+/// As the `Date` header has it, in whole seconds: `Sat, 01 Aug 2026 09:30:00 GMT`; years before 1970 read as 1970.
+pub(super) fn http_date(at: UnixMillis) -> String {
+    let since = Duration::from_secs(u64::try_from(at.0.div_euclid(1000)).unwrap_or(0));
+    httpdate::fmt_http_date(UNIX_EPOCH + since)
 }
 
 /// Year, month and day of a day counted from 1970-01-01 (H. Hinnant, "chrono-compatible low-level date algorithms").
@@ -69,6 +77,11 @@ mod tests {
         assert_eq!(rfc3339(UnixMillis(951_782_400_000)), "2000-02-29T00:00:00.000Z");
         assert_eq!(rfc3339(UnixMillis(1_785_576_600_123)), "2026-08-01T09:30:00.123Z");
         assert_eq!(rfc3339(UnixMillis(-1)), "1969-12-31T23:59:59.999Z");
+    }
+
+    #[test]
+    fn a_header_has_whole_seconds() {
+        assert_eq!(http_date(UnixMillis(784_111_777_999)), "Sun, 06 Nov 1994 08:49:37 GMT");
     }
 
     #[test]

@@ -222,3 +222,23 @@ pub enum ChannelSpelling {
     /// `sms`
     Lower,
 }
+
+/// What the set-up check's list holds (§7).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ChannelList {
+    /// Our provider and another.
+    #[default]
+    All,
+    /// The other alone: ours under no id and no name we know.
+    OthersAlone,
+}
+
+/// What an access token looks like; its scopes may be read from it for diagnosis (§7).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TokenForm {
+    /// A JWT with its scopes in the payload, as seen.
+    #[default]
+    Jwt,
+    /// Anything else: nobody promises that it is a JWT.
+    Opaque,
+}

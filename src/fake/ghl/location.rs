@@ -7,7 +7,7 @@ use axum::http::{Request, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::knob::{ChannelSpelling, MintShape};
+use super::knob::{ChannelList, ChannelSpelling, MintShape};
 use super::refusal::Refusal;
 use super::route::{Served, no_access};
 use super::token::{Grant, Owner};
@@ -142,10 +142,12 @@ impl World {
             let inner = json!({"_id": id, "name": name, "type": "SMS", "default": default});
             json!({"conversationProvider": inner})
         };
-        let channels = json!([
-            provider(&self.options.provider_id, &self.options.provider_name, ours_is_default),
-            provider("PRVother000000000001", "Phone System", !ours_is_default),
-        ]);
+        let ours = provider(&self.options.provider_id, &self.options.provider_name, ours_is_default);
+        let other = provider("PRVother000000000001", "Phone System", !ours_is_default);
+        let channels = match self.rules.channel_list {
+            ChannelList::All => json!([ours, other]),
+            ChannelList::OthersAlone => json!([other]),
+        };
         let body = match self.rules.channel_spelling {
             ChannelSpelling::Upper => json!({"conversationChannel": {"SMS": channels}}),
             ChannelSpelling::Lower => json!({"conversationChannel": {"sms": channels}}),

@@ -32,8 +32,9 @@ use tokio::sync::watch;
 
 pub use self::fault::GhlFault;
 pub use self::knob::{
-    AddresseeRule, ChannelSpelling, DEFAULT_COMPANY, DEFAULT_LOCATION, DEFAULT_USER, FakeGhlOptions, GrantHealth,
-    Install, InstallTarget, MintShape, PhoneRule, ProviderIdRule, ProviderKind, SCOPES, TokenSpelling, UserType,
+    AddresseeRule, ChannelList, ChannelSpelling, DEFAULT_COMPANY, DEFAULT_LOCATION, DEFAULT_USER, FakeGhlOptions,
+    GrantHealth, Install, InstallTarget, MintShape, PhoneRule, ProviderIdRule, ProviderKind, SCOPES, TokenForm,
+    TokenSpelling, UserType,
 };
 pub use self::lifecycle::LifecycleHook;
 pub use self::limit::RateLimit;
@@ -325,6 +326,21 @@ impl FakeGhl {
     /// The key of the set-up check's list.
     pub fn set_channel_spelling(&self, spelling: ChannelSpelling) {
         self.world().rules.channel_spelling = spelling;
+    }
+
+    /// What the set-up check's list holds.
+    pub fn set_channel_list(&self, list: ChannelList) {
+        self.world().rules.channel_list = list;
+    }
+
+    /// The scopes the app is published with from now on: those of every install begun in the marketplace.
+    pub fn set_scopes(&self, scopes: &[&str]) {
+        self.world().options.scopes = scopes.iter().map(|name| (*name).to_owned()).collect();
+    }
+
+    /// What access tokens look like from now on.
+    pub fn set_token_form(&self, form: TokenForm) {
+        self.world().vault.form = form;
     }
 
     /// The next call to a path with this prefix meets this fault; several queue up.

@@ -7,6 +7,7 @@ use axum::body::{Body, Bytes};
 use axum::http::{Method, Request, Response, StatusCode};
 use serde_json::{Value, json};
 
+use super::date::http_date;
 use super::limit::{Admission, Standing};
 use super::refusal::Refusal;
 use super::seen::GhlCall;
@@ -111,7 +112,11 @@ impl World {
             return Reply::Answer(json_answer(StatusCode::NOT_FOUND, &body));
         };
         let mut trace = Trace::default();
-        let reply = self.reply(endpoint, call, &mut trace);
+        let mut reply = self.reply(endpoint, call, &mut trace);
+        if let Reply::Answer(answer) = &mut reply {
+            // Else the server writes the machine's time, which is not this fake's.
+            wire::set_header(answer, "date", &http_date(at));
+        }
         self.calls.push(GhlCall {
             at,
             method,

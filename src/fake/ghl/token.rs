@@ -6,9 +6,11 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use serde_json::Value;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::{Value, json};
 
-use super::knob::{Install, InstallTarget, UserType};
+use super::knob::{Install, InstallTarget, TokenForm, UserType};
 use super::seen::Refreshes;
 use crate::domain::time::Mono;
 
@@ -112,6 +114,8 @@ pub(super) struct Vault {
     access: HashMap<String, Access>,
     refresh: HashMap<String, Refresh>,
     pub(super) refreshes: HashMap<String, Refreshes>,
+    /// What access tokens look like.
+    pub(super) form: TokenForm,
 }
 
 impl Vault {
@@ -124,6 +128,7 @@ impl Vault {
             access: HashMap::new(),
             refresh: HashMap::new(),
             refreshes: HashMap::new(),
+            form: TokenForm::default(),
         }
     }
 
@@ -143,7 +148,10 @@ impl Vault {
     }
 
     pub(super) fn issue_access(&mut self, grant: &Grant, life: Duration, now: Mono) -> String {
-        let token = self.fresh("access");
+        let token = match self.form {
+            TokenForm::Jwt => format!("{}.{}", unsigned(grant), self.fresh("access")),
+            TokenForm::Opaque => self.fresh("access"),
+        };
         let access = Access { grant: grant.clone(), ends: now.after(life) };
         self.access.insert(token.clone(), access);
         token
@@ -195,4 +203,18 @@ impl Vault {
         self.serial += 1;
         format!("fake-{kind}-{}-{:06}", self.seed, self.serial)
     }
+}
+
+/// Header and payload of a token as GHL's tokens have them; what stands for the signature comes after.
+fn unsigned(grant: &Grant) -> String {
+    let header = json!({"alg": "RS256", "typ": "JWT"});
+    let payload = json!({
+        "authClass": grant.owner.user_type(),
+        "authClassId": grant.owner.id(),
+        "source": "INTEGRATION",
+        "channel": "OAUTH",
+        "primaryAuthClassId": grant.owner.id(),
+        "oauthMeta": {"scopes": grant.scopes},
+    });
+    [header, payload].map(|part| URL_SAFE_NO_PAD.encode(part.to_string())).join(".")
 }

@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use super::fault::Faults;
 use super::knob::{
-    AddresseeRule, ChannelSpelling, FakeGhlOptions, GrantHealth, Install, InstallTarget, MintShape, PhoneRule,
-    ProviderIdRule, ProviderKind, TokenSpelling,
+    AddresseeRule, ChannelList, ChannelSpelling, FakeGhlOptions, GrantHealth, Install, InstallTarget, MintShape,
+    PhoneRule, ProviderIdRule, ProviderKind, TokenSpelling,
 };
 use super::limit::Window;
 use super::seen::{ContactSeen, Direction, GhlCall, InboundSeen, StatusSeen};
@@ -59,6 +59,7 @@ pub(super) struct Rules {
     pub(super) mint: MintShape,
     pub(super) token_spelling: TokenSpelling,
     pub(super) channel_spelling: ChannelSpelling,
+    pub(super) channel_list: ChannelList,
     /// So many inbound messages are answered 2xx without an id, and not stored.
     pub(super) lose_inbound: u32,
 }

@@ -260,6 +260,10 @@ async fn the_set_up_check_tells_the_default_provider_under_either_key() {
     bench.ghl.set_channel_spelling(ChannelSpelling::Lower);
     let lower = bench.get(&path, "v3", &token).await.body;
     assert_eq!(lower["conversationChannel"]["sms"][0]["conversationProvider"]["default"], false);
+    bench.ghl.set_channel_list(ChannelList::OthersAlone);
+    let others = bench.get(&path, "v3", &token).await.body;
+    assert_eq!(others["conversationChannel"]["sms"].as_array().map(Vec::len), Some(1));
+    assert_ne!(others["conversationChannel"]["sms"][0]["conversationProvider"]["_id"], ours["_id"]);
 }
 
 #[tokio::test]
@@ -275,4 +279,16 @@ async fn removing_the_app_voids_every_token_and_a_company_takes_its_locations_al
         let answer = bench.send(Method::DELETE, &path, OTHERS, &token, &body).await;
         assert_eq!(refusal(&answer), (401, "Invalid JWT".into()));
     }
+}
+
+#[tokio::test]
+async fn an_access_token_names_its_scopes_unless_it_is_no_jwt() {
+    let bench = Bench::new().await;
+    let token = bench.token().await;
+    assert_eq!(crate::domain::scope::of_token(&token), Some(SCOPES.map(str::to_owned).to_vec()));
+    bench.ghl.set_token_form(TokenForm::Opaque);
+    bench.ghl.set_scopes(&["contacts.readonly"]);
+    let reply = bench.installed(Install::default()).await;
+    assert!(text(&reply["access_token"]).starts_with("fake-access-"));
+    assert_eq!(reply["scope"], "contacts.readonly");
 }
