@@ -3,12 +3,11 @@
 //! Pure: data in, text out. Invariant: no control character of what others wrote reaches the terminal.
 
 use std::fmt::Write as _;
-use std::time::Duration;
 
 use serde::Serialize;
 
 use crate::domain::id::DocId;
-use crate::domain::time::UnixMillis;
+use crate::domain::time::{UnixMillis, in_words};
 use crate::operator::{
     Content, InstallRow, Installs, List, MessageView, OptOutRow, OptOuts, ReplyView, Row, Shown, Stripped,
     UnreadableView, rfc3339,
@@ -37,9 +36,10 @@ pub(super) fn opt_outs(found: &OptOuts, now: UnixMillis) -> String {
         [
             row.phone.clone(),
             row.location.as_ref().map_or_else(|| "everywhere".to_owned(), ToString::to_string),
-            age(now.since(row.since)),
+            in_words(now.since(row.since)),
             row.crm.word().to_owned(),
-            lifted.map_or_else(|| "-".to_owned(), |(by, at)| format!("{} ago by {}", age(now.since(at)), word(&by))),
+            lifted
+                .map_or_else(|| "-".to_owned(), |(by, at)| format!("{} ago by {}", in_words(now.since(at)), word(&by))),
         ]
     };
     let mut text = columns(OPT_OUT_HEAD, found.opt_outs.iter().map(cells).collect(), None);
@@ -72,7 +72,7 @@ fn install(row: &InstallRow, now: UnixMillis) -> [String; 5] {
     let state = row.state.as_str();
     let expires = row.token_expires_at.map(|at| match at.since(now) {
         left if left.is_zero() => "expired".to_owned(),
-        left => format!("in {}", age(left)),
+        left => format!("in {}", in_words(left)),
     });
     [
         plain(row.id.as_str()),
@@ -92,20 +92,9 @@ fn cells(row: &Row, now: UnixMillis) -> [String; 7] {
         or_dash(row.code.map(|code| code.as_str().to_owned()).or_else(|| row.why.clone())),
         or_dash(row.location.as_ref().map(ToString::to_string)),
         or_dash(row.phone.clone()),
-        age(now.since(row.accepted_at)),
+        in_words(now.since(row.accepted_at)),
         if row.parts_total == 0 { "-".to_owned() } else { format!("{}/{}", row.parts_sent, row.parts_total) },
     ]
-}
-
-/// In the largest unit that fits.
-fn age(age: Duration) -> String {
-    let seconds = age.as_secs();
-    match seconds {
-        0..60 => format!("{seconds}s"),
-        60..3600 => format!("{}m", seconds / 60),
-        3600..172_800 => format!("{}h", seconds / 3600),
-        _ => format!("{}d", seconds / 86_400),
-    }
 }
 
 /// One document, a line a fact; what is not there has no line.
@@ -283,12 +272,5 @@ mod tests {
     fn no_control_character_reaches_the_terminal() {
         let text = list(&List { messages: vec![row()], next: None }, UnixMillis(0));
         assert!(!text.contains('\u{1b}') && text.contains('\u{fffd}'), "{text}");
-    }
-
-    #[test]
-    fn an_age_is_told_in_the_largest_unit_that_fits() {
-        for (seconds, told) in [(0, "0s"), (59, "59s"), (60, "1m"), (3_600, "1h"), (172_799, "47h"), (172_800, "2d")] {
-            assert_eq!(age(Duration::from_secs(seconds)), told);
-        }
     }
 }

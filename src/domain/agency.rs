@@ -1,7 +1,7 @@
 //! An agency's sub-accounts: what is still to be done for an installation, and what becomes of it.
 //!
-//! Owns the four kinds of background work an installation can carry (mint its token, list an agency's sub-accounts, follow an
-//! agency's end, check an uninstall that is in doubt) and every change of a document they lead to. Invariant: a minted token is
+//! Owns four kinds of background work an installation can carry (mint its token, list an agency's sub-accounts, follow an
+//! agency's end, check an uninstall that is in doubt; the fifth is `recheck`'s) and every change of a document they lead to. Invariant: a minted token is
 //! stored only over exactly what the mint began with, so it never replaces a newer grant or undoes an uninstall. Pure.
 
 use serde::{Deserialize, Serialize};
@@ -187,6 +187,7 @@ impl Installation {
             cascade: None,
             doubt: None,
             last_event_at: None,
+            recheck: None,
         }
     }
 
@@ -198,6 +199,7 @@ impl Installation {
             self.listing.as_ref().map(|l| l.due_at),
             self.cascade.as_ref().map(|c| c.due_at),
             self.doubt.as_ref().map(|d| d.due_at),
+            self.recheck.as_ref().and_then(|r| r.due_at),
         ]
         .into_iter()
         .flatten()
@@ -321,6 +323,7 @@ impl Installation {
             cascade,
             doubt: None,
             last_event_at: self.last_event_at.max(sent_at),
+            recheck: None,
             ..self.clone()
         }
     }

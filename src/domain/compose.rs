@@ -301,8 +301,14 @@ fn words(text: &str) -> impl Iterator<Item = Range<usize>> {
     })
 }
 
-/// Where the first link of a word starts: at a scheme before `://`, at `www.`, or at a host name before a path. Asked only
-/// for words that fit no part, since others are not cut anyway.
+/// Whether a word of `text` is or holds a link.
+#[must_use]
+pub fn has_link(text: &str) -> bool {
+    text.split_whitespace().any(|word| link_start(word).is_some())
+}
+
+/// Where the first link of a word starts: at a scheme before `://`, at `www.`, or at a host name before a path. A message
+/// is cut by it only in words that fit no part, since others are not cut anyway.
 fn link_start(word: &str) -> Option<usize> {
     let with_scheme = word.match_indices("://").find_map(|(at, _)| {
         let before = &word[..at];
@@ -448,6 +454,16 @@ mod tests {
             ["看".repeat(180) + "(", format!("{url})")]
         );
         assert_eq!(texts(&format!("{} {url}", "a".repeat(60)), &RULES).unwrap(), ["a".repeat(60), url]);
+    }
+
+    #[test]
+    fn a_text_with_a_link_is_told_from_one_without() {
+        for text in ["see https://a.ph", "(www.a.ph)", "bit.ly/x?y", "a\nhttp://b/c now"] {
+            assert!(has_link(text), "{text}");
+        }
+        for text in ["", "Hi. See you at 5/6, p. 3", "mail me@a.ph", "1/2.5 and 3.50/kg", "no.link here"] {
+            assert!(!has_link(text), "{text}");
+        }
     }
 
     #[test]

@@ -11,6 +11,7 @@ use super::agency::{Cascade, Doubt, Listing, Mint};
 use super::id::{CompanyId, DocId, LocationId};
 use super::message::{DOCUMENT_VERSION, FailureCode};
 use super::post::PostMemory;
+use super::recheck::Recheck;
 use super::time::UnixMillis;
 
 /// A secret at rest: AES-256-GCM under the key `kid`, or in the clear where the operator said so out loud.
@@ -157,6 +158,9 @@ pub struct Installation {
     /// GHL's time of the last lifecycle event that was applied: an older one changes nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_event_at: Option<UnixMillis>,
+    /// The set-up check the bridge does by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recheck: Option<Recheck>,
 }
 
 impl Installation {
@@ -191,6 +195,7 @@ impl Installation {
             cascade: None,
             doubt: None,
             last_event_at: None,
+            recheck: None,
         }
     }
 
@@ -207,6 +212,51 @@ impl Installation {
     #[must_use]
     pub fn installed(&self) -> bool {
         self.grant.is_some() && self.uninstalled_at.is_none()
+    }
+}
+
+/// How an installation stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InstallState {
+    /// It has a grant that works, as far as is known.
+    Active,
+    /// The CRM says the sub-account is paused or unpaid: asked again by itself.
+    Suspended,
+    /// The grant is dead: somebody has to connect again.
+    Reauthorize,
+    /// Its token is still to be minted from its agency's.
+    WaitingForToken,
+    /// The CRM gave no token for it: connect it by itself.
+    NotConnected,
+    Uninstalled,
+}
+
+impl InstallState {
+    /// How it stands by its document.
+    #[must_use]
+    pub fn of(installation: &Installation) -> Self {
+        match (&installation.grant, installation.health) {
+            _ if installation.uninstalled_at.is_some() => Self::Uninstalled,
+            (Some(_), Health::Active) => Self::Active,
+            (Some(_), Health::Suspended) => Self::Suspended,
+            (Some(_), Health::Reauthorize) => Self::Reauthorize,
+            (None, _) if installation.mint.is_some() => Self::WaitingForToken,
+            (None, _) => Self::NotConnected,
+        }
+    }
+
+    /// The word in lists.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Suspended => "suspended",
+            Self::Reauthorize => "reauthorize",
+            Self::WaitingForToken => "waiting_for_token",
+            Self::NotConnected => "not_connected",
+            Self::Uninstalled => "uninstalled",
+        }
     }
 }
 

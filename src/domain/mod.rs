@@ -4,6 +4,7 @@
 //! Must not import anything of this crate outside `domain`, nor tokio, nor a clock.
 
 pub mod agency;
+pub mod checkup;
 pub mod compose;
 pub mod connect;
 pub mod contact;
@@ -21,6 +22,7 @@ pub mod outcome;
 pub mod phone;
 pub mod post;
 pub mod receipt;
+pub mod recheck;
 pub mod refresh;
 pub mod report;
 pub mod resend;

@@ -47,6 +47,18 @@ impl UnixMillis {
     }
 }
 
+/// A length of time in the largest unit that fits: `59s`, `1m`, `47h`, `2d`.
+#[must_use]
+pub fn in_words(length: Duration) -> String {
+    let seconds = length.as_secs();
+    match seconds {
+        0..60 => format!("{seconds}s"),
+        60..3600 => format!("{}m", seconds / 60),
+        3600..172_800 => format!("{}h", seconds / 3600),
+        _ => format!("{}d", seconds / 86_400),
+    }
+}
+
 fn millis(d: Duration) -> i64 {
     i64::try_from(d.as_millis()).unwrap_or(i64::MAX)
 }
@@ -72,6 +84,13 @@ impl Mono {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_length_is_told_in_the_largest_unit_that_fits() {
+        for (seconds, told) in [(0, "0s"), (59, "59s"), (60, "1m"), (3_600, "1h"), (172_799, "47h"), (172_800, "2d")] {
+            assert_eq!(in_words(Duration::from_secs(seconds)), told);
+        }
+    }
 
     #[test]
     fn an_epoch_below_ten_to_the_eleventh_is_seconds() {

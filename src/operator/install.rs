@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::{OperatorError, maybe_time, time};
 use crate::domain::agency::Progress;
 use crate::domain::id::{CompanyId, DocId, LocationId};
-use crate::domain::installation::{GrantKind, Health, Installation};
+use crate::domain::installation::{GrantKind, InstallState, Installation};
 use crate::domain::time::UnixMillis;
 use crate::store::{Query, Store, StoreError};
 
@@ -30,49 +30,6 @@ pub struct Installs {
     pub installations: Vec<InstallRow>,
     /// Where the next page begins; absent on the last.
     pub next: Option<DocId>,
-}
-
-/// How an installation stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum InstallState {
-    /// It has a grant that works, as far as is known.
-    Active,
-    /// The CRM says the sub-account is paused or unpaid: asked again by itself.
-    Suspended,
-    /// The grant is dead: somebody has to connect again.
-    Reauthorize,
-    /// Its token is still to be minted from its agency's.
-    WaitingForToken,
-    /// The CRM gave no token for it: connect it by itself.
-    NotConnected,
-    Uninstalled,
-}
-
-impl InstallState {
-    fn of(installation: &Installation) -> Self {
-        match (&installation.grant, installation.health) {
-            _ if installation.uninstalled_at.is_some() => Self::Uninstalled,
-            (Some(_), Health::Active) => Self::Active,
-            (Some(_), Health::Suspended) => Self::Suspended,
-            (Some(_), Health::Reauthorize) => Self::Reauthorize,
-            (None, _) if installation.mint.is_some() => Self::WaitingForToken,
-            (None, _) => Self::NotConnected,
-        }
-    }
-
-    /// The word in lists.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Active => "active",
-            Self::Suspended => "suspended",
-            Self::Reauthorize => "reauthorize",
-            Self::WaitingForToken => "waiting_for_token",
-            Self::NotConnected => "not_connected",
-            Self::Uninstalled => "uninstalled",
-        }
-    }
 }
 
 /// One installation in short.

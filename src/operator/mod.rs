@@ -15,7 +15,7 @@ mod opt_out;
 mod show;
 
 pub use change::{Change, Done, drop, retry, route};
-pub use install::{InstallRow, InstallState, Installs, InstallsRequest, installs};
+pub use install::{InstallRow, Installs, InstallsRequest, installs};
 pub use keys::{KeyError, KeyRow, KeyStatus, Role, Rotation, Unopened, key_status, rotate_keys};
 pub use list::{List, ListRequest, Row, list, state_words};
 pub use location::{Entered, Installed, KeyView, LocationError, LocationList, LocationView, Locations};
@@ -28,6 +28,7 @@ use serde::{Serialize, Serializer};
 
 use crate::domain::id::{DocId, LocationId};
 use crate::domain::inbound::ReplyRefusal;
+pub use crate::domain::installation::InstallState;
 use crate::domain::message::Message;
 use crate::domain::resend::Refusal;
 use crate::domain::time::UnixMillis;
