@@ -5,6 +5,7 @@
 //! Must not import `cast`, `store` or `oauth`.
 
 mod agency;
+mod channel;
 mod conversation;
 mod error;
 mod message;
@@ -17,6 +18,7 @@ use serde_json::{Value, json};
 use url::Url;
 
 pub use agency::InstalledPage;
+pub use channel::ChannelsAsked;
 pub use error::{ApiRefusal, GhlError, RateLimits};
 pub use message::{InboundPost, InboundPosted, MessageStatus, ProviderKind, StatusErrorBody, StatusUpdate, Thread};
 pub use token::{TokenApp, TokenReply, UserType};
@@ -41,6 +43,7 @@ enum Call {
     FindContact,
     InstalledLocations,
     LocationToken,
+    Channels,
     Contact,
     Thread,
     SearchConversation,
@@ -74,6 +77,7 @@ impl Call {
         const CONVERSATIONS: Option<&str> = Some("2021-04-15");
         const CONTACTS: Option<&str> = Some("2021-07-28");
         const OAUTH: Option<&str> = Some("2021-07-28");
+        const CHANNELS: Option<&str> = Some("v3");
         let (method, path, version) = match self {
             Self::Token => (Method::POST, "/oauth/token", None),
             Self::MessageStatus => (Method::PUT, "/conversations/messages/{id}/status", CONVERSATIONS),
@@ -82,6 +86,7 @@ impl Call {
             Self::FindContact => (Method::GET, "/contacts/search/duplicate", CONTACTS),
             Self::InstalledLocations => (Method::GET, "/oauth/installedLocations", OAUTH),
             Self::LocationToken => (Method::POST, "/oauth/locationToken", OAUTH),
+            Self::Channels => (Method::GET, "/locations/{id}/conversationChannels/SMS", CHANNELS),
             Self::Contact => (Method::PUT, "/contacts/{id}", CONTACTS),
             Self::Thread => (Method::GET, "/conversations/{id}/messages", CONVERSATIONS),
             Self::SearchConversation => (Method::GET, "/conversations/search", CONVERSATIONS),

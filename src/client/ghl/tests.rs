@@ -68,6 +68,7 @@ fn table() -> [(Call, Method, &'static str, Option<&'static str>); 11] {
         (Call::Thread, Method::GET, "/conversations/{id}/messages", Some("2021-04-15")),
         (Call::SearchConversation, Method::GET, "/conversations/search", Some("2021-04-15")),
         (Call::CreateConversation, Method::POST, "/conversations", Some("2021-04-15")),
+        (Call::Channels, Method::GET, "/locations/{id}/conversationChannels/SMS", Some("v3")),
     ]
 }
 
