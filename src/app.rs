@@ -9,7 +9,7 @@ mod run;
 mod token_key;
 
 pub use build::check_webhook_key;
-pub use command::{open_ring, open_store};
+pub use command::{open_doctor, open_ring, open_store};
 pub use run::Ports;
 
 use std::net::SocketAddr;

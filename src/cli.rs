@@ -4,6 +4,7 @@
 //! and sandbox.
 
 mod commands;
+mod doctor;
 mod inbound;
 mod installs;
 mod keys;
@@ -49,6 +50,8 @@ enum Command {
     /// Sub-accounts and what is set for them
     #[command(subcommand)]
     Locations(locations::Locations),
+    /// Look whether everything is set up, and say what to do next; beside a running `serve` or without one
+    Doctor(doctor::Doctor),
     /// Keys that seal tokens at rest
     #[command(subcommand)]
     Keys(keys::Keys),
@@ -96,6 +99,7 @@ pub fn main() -> ExitCode {
         Command::OptOuts(command) => opt_outs::run(&command),
         Command::Installs(command) => installs::run(&command),
         Command::Locations(command) => locations::run(&command),
+        Command::Doctor(args) => doctor::run(&args),
         Command::Keys(command) => keys::run(&command),
         Command::Sign(args) => commands::sign(&args.key, &args.body),
         Command::Healthcheck => commands::healthcheck(),

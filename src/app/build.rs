@@ -12,6 +12,7 @@ use crate::config::{self, ConfigErrors, OptOutConfig, Problem, SealConfig, SealK
 use crate::delivery::{
     AccountSettings, InboundSettings, InboundWorker, LoopParts, Mirrors, Outbound, OutboundSettings, Receipts, Reporter,
 };
+use crate::domain::checkup::Setting;
 use crate::domain::compose::{self, ComposeRules};
 use crate::domain::id::LocationId;
 use crate::domain::opt_out::Words;
@@ -66,7 +67,14 @@ impl App {
         });
         let agency = Agency::new(
             tokens.clone(),
-            AgencySettings { app_id: app_id(config).to_owned(), retention: config.policy.retention },
+            AgencySettings {
+                app_id: app_id(config).to_owned(),
+                retention: config.policy.retention,
+                setting: Setting {
+                    base_url: Some(config.http.public_url("")),
+                    provider_id: config.ghl.conversation_provider_id.clone(),
+                },
+            },
         );
         let opt_outs = OptOuts::new(store.clone(), clock.clone(), bells.clone(), words(config));
         let handler = Outbound::new(

@@ -2,11 +2,19 @@
 //!
 //! Invariant: a command makes no store and no key, and prepares none; what is not there is an error that says where it looked.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::AppError;
 use super::build::{OwnKey, key_ring};
-use crate::config::{SealConfig, StoreConfig};
+use crate::client::builder::{HttpSettings, http_client};
+use crate::client::ghl::GhlClient;
+use crate::clock::Clock;
+use crate::config::{DoctorConfig, SealConfig, StoreConfig};
+use crate::domain::checkup::Setting;
+use crate::domain::id::LocationId;
+use crate::oauth::Inspector;
+use crate::operator::DoctorSettings;
 use crate::seal::KeyRing;
 use crate::store::{Access, EmbeddedStore, MongoSettings, MongoStore, Store};
 
@@ -40,4 +48,24 @@ pub async fn open_store(config: &StoreConfig, access: Access) -> Result<Store, A
 /// [`AppError::TokenKey`]
 pub fn open_ring(seal: &SealConfig, store: &StoreConfig) -> Result<KeyRing, AppError> {
     key_ring(seal, store, OwnKey::Read)
+}
+
+/// What `doctor` looks with and judges by.
+///
+/// # Errors
+/// [`AppError`]
+pub async fn open_doctor(config: &DoctorConfig, clock: Clock) -> Result<(Inspector, DoctorSettings), AppError> {
+    let store = open_store(&config.store, Access::Read).await?;
+    let ring = Arc::new(open_ring(&config.seal, &config.store)?);
+    let http = http_client(&HttpSettings::default()).map_err(|e| AppError::Broken(e.to_string()))?;
+    let inspector = Inspector::new(store, ring, GhlClient::new(http, config.ghl_api_url.clone()), clock);
+    let default_location = config.default_location_id.as_deref().and_then(|id| LocationId::parse(id).ok());
+    let setting = Setting { base_url: config.base_url.clone(), provider_id: config.conversation_provider_id.clone() };
+    let settings = DoctorSettings {
+        setting,
+        asked_scopes: config.scopes.clone(),
+        default_location,
+        disk_reserve: config.disk_reserve,
+    };
+    Ok((inspector, settings))
 }

@@ -15,7 +15,7 @@ use crate::operator::{
 
 const HEAD: [&str; 7] = ["ID", "STATE", "CODE", "LOCATION", "PHONE", "AGE", "SENT"];
 const OPT_OUT_HEAD: [&str; 5] = ["PHONE", "LOCATION", "AGE", "CRM", "LIFTED"];
-const INSTALL_HEAD: [&str; 5] = ["ID", "STATE", "COMPANY", "TOKEN ENDS", "CONNECTED"];
+const INSTALL_HEAD: [&str; 6] = ["ID", "STATE", "COMPANY", "TOKEN ENDS", "CONNECTED", "CHECKED"];
 
 /// The rows in columns, and how to go on.
 pub(super) fn list(list: &List, now: UnixMillis) -> String {
@@ -67,7 +67,7 @@ pub(super) fn columns<const N: usize>(head: [&str; N], rows: Vec<[String; N]>, n
     text
 }
 
-fn install(row: &InstallRow, now: UnixMillis) -> [String; 5] {
+fn install(row: &InstallRow, now: UnixMillis) -> [String; 6] {
     let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
     let state = row.state.as_str();
     let expires = row.token_expires_at.map(|at| match at.since(now) {
@@ -80,6 +80,7 @@ fn install(row: &InstallRow, now: UnixMillis) -> [String; 5] {
         or_dash(row.company.as_ref().map(ToString::to_string)),
         or_dash(expires),
         or_dash(row.progress.map(|p| format!("{}/{}", p.connected, p.known))),
+        or_dash(row.last_check.as_ref().map(|c| format!("{} {} ago", c.verdict.as_str(), in_words(now.since(c.at))))),
     ]
 }
 

@@ -152,6 +152,42 @@ impl StoreOnlyConfig {
     }
 }
 
+/// What `doctor` needs beside the store; nothing of it is required, so that it runs where little is set.
+#[derive(Debug, Clone)]
+pub struct DoctorConfig {
+    /// Where documents are kept.
+    pub store: StoreConfig,
+    /// How tokens are sealed at rest.
+    pub seal: SealConfig,
+    /// Public address of this service, without a trailing slash.
+    pub base_url: Option<String>,
+    /// Base of GHL's API.
+    pub ghl_api_url: Url,
+    /// The app's conversation provider.
+    pub conversation_provider_id: Option<String>,
+    /// Scopes asked for at an install.
+    pub scopes: Vec<String>,
+    /// The location that gets replies nobody else can be found for.
+    pub default_location_id: Option<String>,
+    /// Space left free on the embedded store's disk, in bytes.
+    pub disk_reserve: u64,
+}
+
+impl DoctorConfig {
+    /// Reads the four variables of the store, `BASE_URL`, `GHL_API_URL`, `GHL_CONVERSATION_PROVIDER_ID`, `GHL_SCOPES`,
+    /// `DEFAULT_LOCATION_ID` and `DISK_RESERVE`.
+    ///
+    /// # Errors
+    /// Every problem with these.
+    pub fn from_vars(vars: impl Iterator<Item = (String, String)>) -> Result<Self, ConfigErrors> {
+        let mut reading = Reading::new(vars);
+        match reading.doctor() {
+            Some(config) if reading.errors.is_empty() => Ok(config),
+            _ => Err(reading.errors),
+        }
+    }
+}
+
 /// What `sandbox` needs: everything else it makes up.
 #[derive(Debug, Clone)]
 pub struct SandboxConfig {

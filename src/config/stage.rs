@@ -16,8 +16,8 @@ use super::name::{self, Verdict};
 use super::raw::{Admin, Cast, Ghl, Group, Log, Policy, Replies, Store, Web};
 use super::value::{self, Wrong};
 use super::{
-    CastConfig, Checks, ConfigErrors, Encryption, GhlConfig, HttpConfig, LogConfig, OptOutConfig, PolicyConfig,
-    Problem, SealConfig, StoreConfig, Words, mongo_uri, seal_key,
+    CastConfig, Checks, ConfigErrors, DoctorConfig, Encryption, GhlConfig, HttpConfig, LogConfig, OptOutConfig,
+    PolicyConfig, Problem, SealConfig, StoreConfig, Words, mongo_uri, seal_key,
 };
 use crate::domain::opt_out::folded;
 use crate::domain::secret::Secret;
@@ -26,6 +26,11 @@ use crate::domain::secret::Secret;
 /// set-up check (GHL contract, OAuth).
 const DEFAULT_SCOPES: &str = "conversations/message.write conversations/message.readonly conversations.write \
     conversations.readonly contacts.readonly contacts.write oauth.readonly oauth.write locations.readonly";
+
+const GHL_API_URL: &str = "https://services.leadconnectorhq.com";
+
+/// 256 MiB.
+const DISK_RESERVE: u64 = 256 << 20;
 
 /// What people reply who want no more messages, and who want them again (bridge rules, inbound).
 const STOP_WORDS: [&str; 4] = ["STOP", "STOPALL", "STOP ALL", "UNSUBSCRIBE"];
@@ -181,7 +186,7 @@ impl Reading {
             self.warnings
                 .push(format!("GHL_SCOPES: lacks {DELIVERY_SCOPE}, without which GHL sends no messages to deliver"));
         }
-        let api_url = self.api_url("GHL_API_URL", raw.ghl_api_url, "https://services.leadconnectorhq.com");
+        let api_url = self.api_url("GHL_API_URL", raw.ghl_api_url, GHL_API_URL);
         let authorize_url = raw
             .ghl_authorize_url
             .or_else(|| Some("https://marketplace.gohighlevel.com/oauth/chooselocation".to_owned()));
@@ -307,6 +312,26 @@ impl Reading {
         (store, SealConfig { encryption, keys })
     }
 
+    /// What `doctor` looks at; `None` for an address that is none.
+    pub fn doctor(&mut self) -> Option<DoctorConfig> {
+        let (store, seal) = self.store();
+        let (web, ghl, replies, policy): (Web, Ghl, Replies, Policy) =
+            (self.group(), self.group(), self.group(), self.group());
+        let base_url = self.take("BASE_URL", web.base_url, value::base_url);
+        let scopes = ghl.ghl_scopes.or_else(|| Some(DEFAULT_SCOPES.to_owned()));
+        let provider = ghl.ghl_conversation_provider_id;
+        Some(DoctorConfig {
+            store,
+            seal,
+            base_url: base_url.map(|url| url.as_str().trim_end_matches('/').to_owned()),
+            conversation_provider_id: self.take("GHL_CONVERSATION_PROVIDER_ID", provider, value::crm_id),
+            scopes: self.take("GHL_SCOPES", scopes, value::scopes).unwrap_or_default(),
+            default_location_id: self.take("DEFAULT_LOCATION_ID", replies.default_location_id, value::crm_id),
+            disk_reserve: self.take("DISK_RESERVE", policy.disk_reserve, value::byte_size).unwrap_or(DISK_RESERVE),
+            ghl_api_url: self.api_url("GHL_API_URL", ghl.ghl_api_url, GHL_API_URL)?,
+        })
+    }
+
     pub fn policy(&mut self, default_location_id: Option<String>) -> PolicyConfig {
         let raw: Policy = self.group();
         let max_parts = self.take("MAX_PARTS", raw.max_parts, value::number(1..=100usize));
@@ -322,7 +347,7 @@ impl Reading {
             retention: self.duration("RETENTION", raw.retention, days(30), hours(1)..=LONGEST),
             replay_memory: self.duration("REPLAY_MEMORY", raw.replay_memory, days(400), days(1)..=LONGEST),
             backlog_limit: backlog.unwrap_or(1_000_000),
-            disk_reserve: reserve.unwrap_or(256 << 20),
+            disk_reserve: reserve.unwrap_or(DISK_RESERVE),
             default_location_id,
         };
         self.in_order(("MESSAGE_MAX_AGE", policy.message_max_age), ("RETENTION", policy.retention));

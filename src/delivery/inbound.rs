@@ -5,7 +5,7 @@
 
 mod post;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -16,15 +16,14 @@ use super::LoopParts;
 use crate::client::Reached;
 use crate::client::ghl::GhlError;
 use crate::domain::contact::ContactNote;
-use crate::domain::id::{CompanyId, DocId, LocationId};
+use crate::domain::id::{DocId, LocationId};
 use crate::domain::inbound::{self, Reply, ReplyProgress, ReplyState, ReplyStep};
-use crate::domain::installation::Installation;
 use crate::domain::message::DOCUMENT_VERSION;
 use crate::domain::phone::Phone;
 use crate::domain::time::UnixMillis;
 use crate::ghl_pace::Turn;
 use crate::lifecycle::Stop;
-use crate::oauth::CallError;
+use crate::oauth::{CallError, several_companies};
 use crate::opt_out::{OptOuts, assigned, senders};
 use crate::store::{Inserted, Query, StoreError};
 
@@ -199,17 +198,9 @@ impl InboundWorker {
 
     /// The default is ignored, with a warning, once installations of more than one company exist.
     async fn default_if_one_company(&self, default: &LocationId) -> Result<Option<LocationId>, StoreError> {
-        let mut companies: HashSet<Option<CompanyId>> = HashSet::new();
-        let mut after: Option<DocId> = None;
-        loop {
-            let page = self.0.parts.store.find::<Installation>(Query::Page { after, limit: 256 }).await?;
-            let Some(last) = page.last() else { break };
-            after = last.record.id();
-            companies.extend(page.iter().filter(|s| s.record.installed()).map(|s| s.record.company.clone()));
-            if companies.len() > 1 {
-                tracing::warn!("DEFAULT_LOCATION_ID is ignored: more than one company is installed");
-                return Ok(None);
-            }
+        if several_companies(&self.0.parts.store).await? {
+            tracing::warn!("DEFAULT_LOCATION_ID is ignored: more than one company is installed");
+            return Ok(None);
         }
         Ok(Some(default.clone()))
     }

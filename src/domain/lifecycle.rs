@@ -190,7 +190,7 @@ pub fn effect(event: &AppEvent, held: Option<&Installation>, now: UnixMillis) ->
     match event.change {
         Change::Install => install(event, held, now),
         Change::Uninstall => uninstall(event, held, now),
-        Change::Update => held.map_or(Effect::Nothing, |i| changed(i, seen(i, event))),
+        Change::Update => held.map_or(Effect::Nothing, |i| changed(i, seen(i, event).to_be_checked(now))),
     }
 }
 

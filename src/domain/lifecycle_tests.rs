@@ -3,6 +3,7 @@ use serde_json::json;
 
 use super::*;
 use crate::domain::installation::{Grant, Sealed};
+use crate::domain::recheck::Recheck;
 
 const T0: UnixMillis = UnixMillis(1_700_000_000_000);
 
@@ -207,12 +208,16 @@ fn an_unknown_companys_end_is_followed_to_the_locations_that_installed_by_themse
 }
 
 #[test]
-fn an_update_keeps_the_version_and_changes_nothing_else() {
+fn an_update_keeps_the_version_and_has_the_set_up_checked_and_changes_nothing_else() {
     let update = AppEvent { version_id: Some("v9".into()), ..event(Change::Update, Some(T0)) };
     let held = connected(T0);
     let next = applied(effect(&update, Some(&held), after(1)));
-    assert_eq!(next, Installation { version_id: Some("v9".into()), last_event_at: Some(T0), ..held });
-    assert_eq!(effect(&update, Some(&next), after(2)), Effect::Nothing);
+    let due = Recheck { due_at: Some(after(1).on_any_clock()), ..Recheck::default() };
+    let kept = Installation { version_id: Some("v9".into()), last_event_at: Some(T0), ..held };
+    assert_eq!(next, Installation { recheck: Some(due), ..kept });
+    // Nothing is installed, so there is nothing to check.
+    let gone = next.uninstalled(Some(T0), after(1));
+    assert_eq!(effect(&update, Some(&gone), after(2)), Effect::Nothing);
     assert_eq!(effect(&update, None, after(2)), Effect::Nothing);
 }
 

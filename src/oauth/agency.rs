@@ -1,4 +1,5 @@
-//! The background work of installations: lifecycle events, an agency's list, minting, an agency's end, uninstalls in doubt.
+//! The background work of installations: lifecycle events, an agency's list, minting, an agency's end, uninstalls in doubt,
+//! set-up checks.
 //!
 //! Everything is read from the store when it is due and written back before the next, so that a restart loses a call at most;
 //! only the leader works. What follows what is `domain::agency`'s and `domain::lifecycle`'s. Must not import queue, delivery, http.
@@ -14,6 +15,7 @@ use super::refresh::Need;
 use crate::client::ghl::{GhlError, InstalledPage};
 use crate::clock::Clock;
 use crate::domain::agency::{Cascade, Doubt, Listing, PAGE};
+use crate::domain::checkup::Setting;
 use crate::domain::id::{CompanyId, DocId, LocationId};
 use crate::domain::installation::{GrantKind, Health, Installation};
 use crate::domain::lifecycle::{self, AppEvent, Change, Effect, EventState, StoredEvent};
@@ -41,6 +43,8 @@ pub struct AgencySettings {
     pub app_id: String,
     /// How long an applied event stays whole.
     pub retention: Duration,
+    /// What the set-up check judges by.
+    pub setting: Setting,
 }
 
 /// The loop; clones share it.
@@ -123,6 +127,9 @@ impl Agency {
         }
         if due(seen.mint.as_ref().and_then(|m| m.due_at)) {
             return self.tokens.mint_due(seen).await;
+        }
+        if due(seen.recheck.as_ref().and_then(|r| r.due_at)) {
+            return self.tokens.recheck_due(seen, &self.settings.setting).await;
         }
         Ok(())
     }

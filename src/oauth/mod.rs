@@ -5,8 +5,10 @@
 
 mod agency;
 mod call;
+mod inspect;
 mod install;
 mod mint;
+mod recheck;
 mod refresh;
 mod renewal;
 mod spending;
@@ -14,5 +16,6 @@ mod state;
 
 pub use agency::{Agency, AgencySettings};
 pub use call::{CallError, Tokens, TokensParts};
+pub use inspect::{Inspector, Looked, several_companies};
 pub use install::{Connected, InstallError, Installer, InstallerSettings};
 pub use state::{STATE_COOKIE, StateCheck, check_state};

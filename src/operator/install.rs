@@ -4,7 +4,7 @@
 
 use serde::Serialize;
 
-use super::{OperatorError, maybe_time, time};
+use super::{LastCheckView, OperatorError, maybe_time, time};
 use crate::domain::agency::Progress;
 use crate::domain::id::{CompanyId, DocId, LocationId};
 use crate::domain::installation::{GrantKind, InstallState, Installation};
@@ -62,6 +62,9 @@ pub struct InstallRow {
     pub progress: Option<Progress>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version_id: Option<String>,
+    /// What the bridge's own set-up check found last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_check: Option<LastCheckView>,
 }
 
 /// Lists a page of installations.
@@ -113,5 +116,6 @@ async fn row(store: &Store, installation: &Installation) -> Result<Option<Instal
         mint_tries: installation.mint.as_ref().map(|mint| mint.tries),
         progress,
         version_id: installation.version_id.clone(),
+        last_check: LastCheckView::of(installation),
     }))
 }

@@ -1,5 +1,5 @@
 //! What operators do, whatever they do it with: list, show, retry and drop messages, list installations, count and rotate
-//! keys, list and lift opt-outs. Command line, admin API and console print and parse; this decides.
+//! keys, list and lift opt-outs, look whether all is set up. Command line, admin API and console print and parse; this decides.
 //!
 //! Invariant: text and full numbers are in no answer unless they were asked for ([`Reveal::Content`]). A change is the pure
 //! rule of `domain` on the revision it is written to. On the embedded store the leader learns of it from another connection's
@@ -7,6 +7,7 @@
 //! Must not import queue, delivery, http or config.
 
 mod change;
+mod doctor;
 mod install;
 mod keys;
 mod list;
@@ -15,6 +16,7 @@ mod opt_out;
 mod show;
 
 pub use change::{Change, Done, drop, retry, route};
+pub use doctor::{DoctorRequest, DoctorSettings, Examined, LastCheckView, Report, doctor};
 pub use install::{InstallRow, Installs, InstallsRequest, installs};
 pub use keys::{KeyError, KeyRow, KeyStatus, Role, Rotation, Unopened, key_status, rotate_keys};
 pub use list::{List, ListRequest, Row, list, state_words};
@@ -24,11 +26,12 @@ pub use show::{
     AttemptView, Content, MessageView, PartView, ReplyView, ReportView, Reveal, Shown, Stripped, UnreadableView, show,
 };
 
+pub use crate::domain::installation::InstallState;
+
 use serde::{Serialize, Serializer};
 
 use crate::domain::id::{DocId, LocationId};
 use crate::domain::inbound::ReplyRefusal;
-pub use crate::domain::installation::InstallState;
 use crate::domain::message::Message;
 use crate::domain::resend::Refusal;
 use crate::domain::time::UnixMillis;

@@ -11,7 +11,7 @@ use super::live::Live;
 use super::script;
 use super::shell::quote;
 use super::stage::{Setting, Stage};
-use crate::fake::ghl::{DEFAULT_LOCATION, Install, OutboundSms};
+use crate::fake::ghl::{DEFAULT_LOCATION, FakeGhlOptions, Install, OutboundSms};
 use crate::signature::Scheme;
 
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -53,6 +53,8 @@ struct Kit {
     message_id: String,
     dir: String,
     database: String,
+    /// What the doctor has to know, as a shell takes it before a command.
+    doctor: String,
     bridge: String,
     metrics: String,
     inbound_key: String,
@@ -74,6 +76,14 @@ fn prepare(live: &mut Live<'_>) -> anyhow::Result<Kit> {
     ghl.register_message(&webhook.location_id, &webhook.message_id);
     live.watch.expect(&webhook.message_id, "message of body.json".to_owned(), PHONE.1, 1);
     let body = dir.write("body.json", &webhook.body)?;
+    let provider = FakeGhlOptions::default().provider_id;
+    let data = dir.path().join("data");
+    let doctor = format!(
+        "DATA_DIR={} GHL_API_URL={} BASE_URL={} GHL_CONVERSATION_PROVIDER_ID={provider}",
+        path(&data),
+        ghl.url(),
+        bridge.url
+    );
     Ok(Kit {
         program: path(&std::env::current_exe()?),
         keys,
@@ -81,7 +91,8 @@ fn prepare(live: &mut Live<'_>) -> anyhow::Result<Kit> {
         body_at: quote(&format!("@{}", body.display())),
         message_id: webhook.message_id,
         dir: path(dir.path()),
-        database: path(&dir.path().join("data").join("cast-ghl.sqlite3")),
+        database: path(&data.join("cast-ghl.sqlite3")),
+        doctor,
         bridge: bridge.url.clone(),
         metrics: bridge.metrics_url.clone(),
         inbound_key: inbound_key.clone(),
@@ -90,7 +101,7 @@ fn prepare(live: &mut Live<'_>) -> anyhow::Result<Kit> {
 }
 
 fn commands(kit: &Kit) -> String {
-    let Kit { program, keys, body, body_at, message_id, dir, database, bridge, metrics, inbound_key, taken } = kit;
+    let Kit { program, keys, body, body_at, message_id, dir, database, doctor, bridge, metrics, inbound_key, taken } = kit;
     let key = keys.first().map_or("", |(_, path)| path.as_str());
     let others: Vec<String> = keys.iter().skip(1).map(|(name, path)| format!("{path} ({name})")).collect();
     let others = others.join(", ");
@@ -121,6 +132,10 @@ curl -sS {bridge}/api/cast/v1/inbound -H 'x-api-key: {inbound_key}' -H 'content-
 curl -sS {bridge}/api/cast/v1/receipts -H 'x-api-key: {inbound_key}' -H 'content-type: application/json' \
   -d '{{"message_id":"{taken}","status":"delivered"}}'; echo
 
+# Is everything set up, and what is to be done next?
+{doctor} \
+  {program} doctor {DEFAULT_LOCATION}
+
 # Look at what happened: here, and
 curl -sS {metrics} | grep -v '^#'
 curl -sS {bridge}/health; echo; curl -sS {bridge}/ready; echo
@@ -147,6 +162,7 @@ mod tests {
             body_at: nasty.clone(),
             message_id: "MSG1".to_owned(),
             dir: nasty.clone(),
+            doctor: format!("DATA_DIR={nasty}"),
             database: nasty,
             bridge: "http://127.0.0.1:1".to_owned(),
             metrics: "http://127.0.0.1:2/metrics".to_owned(),

@@ -10,6 +10,7 @@ mod architecture;
 mod corpus;
 mod crash;
 mod declared;
+mod doctor;
 mod fault;
 mod inbound;
 mod install;
@@ -92,6 +93,7 @@ fn main() -> ExitCode {
         ("webhook", webhook::cases()),
         ("install", install::cases()),
         ("agency", agency::cases()),
+        ("doctor", doctor::cases()),
         ("outbound", outbound::cases()),
         ("inbound", inbound::cases()),
         ("opt_out", opt_out::cases()),

@@ -5,6 +5,7 @@
 
 pub mod child;
 mod configuration;
+mod doctor;
 mod drain;
 mod durability;
 mod installs;
@@ -61,6 +62,7 @@ pub fn trials(dir: impl Fn() -> PathBuf, uri: &Result<String, String>) -> Vec<Tr
     let openssl_missing = signature::openssl_missing();
     let everywhere = [
         life::cases(),
+        doctor::cases(),
         drain::cases(),
         installs::cases(),
         keys::cases(),

@@ -55,7 +55,7 @@ fn reached(result: Result<impl Sized, GhlError>) -> Option<Reached> {
 }
 
 /// Every call there is.
-fn table() -> [(Call, Method, &'static str, Option<&'static str>); 11] {
+fn table() -> [(Call, Method, &'static str, Option<&'static str>); 12] {
     [
         (Call::Token, Method::POST, "/oauth/token", None),
         (Call::MessageStatus, Method::PUT, "/conversations/messages/{id}/status", Some("2021-04-15")),

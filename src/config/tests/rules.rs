@@ -107,6 +107,24 @@ fn the_sandbox_reads_only_how_to_log() {
 }
 
 #[test]
+fn the_doctor_requires_nothing_and_refuses_what_is_wrong_of_what_it_reads() {
+    let unset = DoctorConfig::from_vars(pairs([("CAST_API_KEY", ""), ("GHL_CLIENTID", "x")])).expect("fine");
+    let needed: Vec<&str> = crate::domain::scope::NEEDED.iter().map(|scope| scope.name).collect();
+    assert_eq!(unset.scopes, needed);
+    assert_eq!((unset.base_url, unset.conversation_provider_id, unset.disk_reserve), (None, None, 256 << 20));
+    assert_eq!(unset.ghl_api_url.as_str(), "https://services.leadconnectorhq.com/");
+    let vars = [("BASE_URL", "https://b.test/x/"), ("DISK_RESERVE", "1GiB"), ("DEFAULT_LOCATION_ID", "L1")];
+    let set = DoctorConfig::from_vars(pairs(vars)).expect("fine");
+    assert_eq!(set.base_url.as_deref(), Some("https://b.test/x"));
+    assert_eq!((set.disk_reserve, set.default_location_id.as_deref()), (1 << 30, Some("L1")));
+    let wrong = [("GHL_API_URL", "x"), ("DISK_RESERVE", "much"), ("GHL_SCOPES", ","), ("MONGO_URI", " ")];
+    let errors = DoctorConfig::from_vars(pairs(wrong)).expect_err("four are wrong").to_string();
+    for (name, _) in wrong {
+        assert!(errors.contains(name), "{name} in {errors}");
+    }
+}
+
+#[test]
 fn the_health_check_asks_where_serve_listens_and_loopback_where_it_listens_on_all() {
     let target = |vars: &[(&str, &str)]| {
         let outcome = HealthcheckConfig::from_vars(pairs(vars.iter().copied()));

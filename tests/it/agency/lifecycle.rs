@@ -32,7 +32,7 @@ pub fn cases() -> Cases<Place> {
         an_uninstall_before_its_install_event_ends_it,
         the_end_of_an_agency_reaches_all_its_locations_with_a_restart_in_the_middle_and_no_other_agencys,
         a_location_that_came_back_is_spared_by_the_end_of_its_agency,
-        an_update_keeps_the_version,
+        an_update_keeps_the_version_and_has_the_set_up_checked_again,
     ]
 }
 
@@ -304,7 +304,7 @@ async fn a_location_that_came_back_is_spared_by_the_end_of_its_agency(place: Pla
     w.end();
 }
 
-async fn an_update_keeps_the_version(place: Place) {
+async fn an_update_keeps_the_version_and_has_the_set_up_checked_again(place: Place) {
     let w = World::connected(place).await;
     let before = w.installation(LOCATION).await.expect("known");
     let hook = w.ghl.lifecycle_hook("UPDATE", Some(LOCATION), Some(COMPANY));
@@ -312,7 +312,8 @@ async fn an_update_keeps_the_version(place: Place) {
     let after = w.installation(LOCATION).await.expect("known");
     assert_eq!((after.kind, after.version_id.as_deref()), (GrantKind::Location, Some("v2")));
     let sent_at = after.last_event_at;
-    assert_eq!(Installation { version_id: None, last_event_at: None, ..after }, before);
+    assert!(after.recheck.as_ref().is_some_and(|recheck| recheck.last.is_some()), "the set-up was checked again");
+    assert_eq!(Installation { version_id: None, last_event_at: None, recheck: None, ..after }, before);
     assert!(sent_at.is_some());
     w.end();
 }

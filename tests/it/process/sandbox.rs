@@ -82,6 +82,7 @@ async fn the_commands_of_a_sandbox_that_stays_work_as_pasted(dir: PathBuf) {
         ("# A forgery", r#""code":"signature_invalid""#),
         ("# The person answers", r#""accepted":true"#),
         ("# The gateway says", r#""accepted":true"#),
+        ("# Is everything set up", "Cast SMS is the sub-account's SMS provider"),
         ("# Look at what happened", r#""status":"ready""#),
     ] {
         let said = paste(title);

@@ -6,9 +6,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use cast_ghl_provider::app::{App, open_store};
+use cast_ghl_provider::app::{App, open_doctor, open_store};
 use cast_ghl_provider::clock::{Clock, TestClock};
-use cast_ghl_provider::config::{ServeConfig, StoreOnlyConfig};
+use cast_ghl_provider::config::{DoctorConfig, ServeConfig, StoreOnlyConfig};
 use cast_ghl_provider::domain::id::{DocId, LocationId};
 use cast_ghl_provider::domain::installation::Installation;
 use cast_ghl_provider::domain::message::Message;
@@ -17,6 +17,7 @@ use cast_ghl_provider::fake::WebhookAnswer;
 use cast_ghl_provider::fake::cast::{FakeCast, FakeCastOptions};
 use cast_ghl_provider::fake::ghl::{FakeGhl, FakeGhlOptions, Install, OutboundSms};
 use cast_ghl_provider::http::{Listener, serve};
+use cast_ghl_provider::operator::{DoctorRequest, Report, doctor};
 use cast_ghl_provider::queue::Step;
 use cast_ghl_provider::signature::Scheme;
 use cast_ghl_provider::signature::sign::SigningKey;
@@ -173,6 +174,31 @@ impl World {
     pub async fn command_store(&self) -> Store {
         let config = StoreOnlyConfig::from_vars(self.vars.iter().cloned()).unwrap_or_else(|e| panic!("{e}"));
         open_store(&config.store, Access::Change).await.unwrap_or_else(|e| panic!("{e}"))
+    }
+
+    /// What the doctor finds, as its command looks: at one sub-account, or at the first page of everything.
+    pub async fn examine(&self, location: Option<&str>) -> Report {
+        self.examine_with(location, &[], &self.clock).await
+    }
+
+    /// The same with other settings, on a machine with this clock.
+    pub async fn examine_with(&self, location: Option<&str>, extra: &[(&str, &str)], clock: &TestClock) -> Report {
+        let location = location.map(|id| LocationId::parse(id).expect("an id"));
+        self.look(DoctorRequest { location, after: None, limit: 20 }, extra, clock).await
+    }
+
+    /// The page after this place.
+    pub async fn examine_after(&self, after: Option<&str>) -> Report {
+        let request = DoctorRequest { location: None, after: after.map(str::to_owned), limit: 20 };
+        self.look(request, &[], &self.clock).await
+    }
+
+    async fn look(&self, request: DoctorRequest, extra: &[(&str, &str)], clock: &TestClock) -> Report {
+        let vars = with(self.vars.clone(), extra);
+        let config = DoctorConfig::from_vars(vars.into_iter()).unwrap_or_else(|e| panic!("{e}"));
+        let opened = open_doctor(&config, Clock::Test(clock.clone())).await;
+        let (inspector, settings) = opened.unwrap_or_else(|e| panic!("{e}"));
+        doctor(&inspector, &settings, &request).await.expect("the store answers")
     }
 
     /// The time on the world's clock.
