@@ -276,7 +276,13 @@ fn message(n: i64, text: &str, state: State, parts: &[&str]) -> Message {
         user_id: None,
     };
     let message = Message::accept(intake, UnixMillis(n), "replica", n.unsigned_abs());
-    let part = |text: &&str| PartRecord { text: (*text).to_owned(), segments: 1, accepted: true, gateway_id: None };
+    let part = |text: &&str| PartRecord {
+        text: (*text).to_owned(),
+        segments: 1,
+        accepted: true,
+        gateway_id: None,
+        receipt: None,
+    };
     let progress = Sending {
         state,
         settled_at: state.settled().then_some(UnixMillis(n + 5)),

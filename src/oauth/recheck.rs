@@ -9,7 +9,6 @@ use crate::domain::checkup::{self, Channel, Row, Setting, Token, Verdict};
 use crate::domain::id::DocId;
 use crate::domain::installation::{GrantKind, Installation};
 use crate::domain::recheck::{Asked, Recheck};
-use crate::domain::retry;
 use crate::domain::time::UnixMillis;
 use crate::ghl_pace::Turn;
 use crate::store::StoreError;
@@ -40,11 +39,7 @@ impl Tokens {
     /// GHL's 429 binds every call of the location.
     fn rested(&self, seen: &Installation, looked: &Looked, tries: u32) -> Option<UnixMillis> {
         let (refusal, location) = looked.limited.as_ref().zip(seen.location.as_ref())?;
-        let interval = refusal.limits.interval_ms.map(std::time::Duration::from_millis);
-        let until = self.0.parts.clock.now().after(retry::ghl_limited(refusal.retry_after, interval, tries));
-        self.0.parts.pace.rest(location.as_str(), until);
-        tracing::warn!(location.id = %location, "GHL limits this location");
-        Some(until)
+        Some(self.limited(location.as_str(), "check", refusal, tries))
     }
 
     async fn note(&self, id: &DocId, due: &Recheck, asked: Asked<'_>) -> Result<(), StoreError> {

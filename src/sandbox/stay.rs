@@ -101,7 +101,8 @@ fn prepare(live: &mut Live<'_>) -> anyhow::Result<Kit> {
 }
 
 fn commands(kit: &Kit) -> String {
-    let Kit { program, keys, body, body_at, message_id, dir, database, doctor, bridge, metrics, inbound_key, taken } = kit;
+    let Kit { program, keys, body, body_at, message_id, dir, database, doctor, bridge, metrics, inbound_key, taken } =
+        kit;
     let key = keys.first().map_or("", |(_, path)| path.as_str());
     let others: Vec<String> = keys.iter().skip(1).map(|(name, path)| format!("{path} ({name})")).collect();
     let others = others.join(", ");

@@ -69,7 +69,7 @@ fn provider(entry: &Value) -> Provider {
     let inner = inner.filter(|inner| inner.is_object()).unwrap_or(entry);
     Provider {
         id: lenient::id(inner, &["_id", "id", "conversationProviderId"]),
-        name: lenient::text(inner, &["name"]).map(|name| crate::client::words::clean(&name, NAME_SHOWN)),
+        name: lenient::text(inner, &["name"]).map(|name| crate::domain::words::clean(&name, NAME_SHOWN)),
         default: lenient::flag(inner, &["default", "isDefault"])
             .or_else(|| lenient::flag(entry, &["default", "isDefault"])),
     }
